@@ -1,0 +1,160 @@
+"""Notes with playing techniques, and the event CSV they are read from and written to.
+
+Times are seconds from the start of the recording, pitches are MIDI numbers (69 = A4 = 440 Hz). Both are checked where they
+enter, so that every later stage can rely on them.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from etude.adapters.errors import Problem, UserError, nearest
+
+EVENT_COLUMNS = ("onset_time", "offset_time", "technique", "pitch")
+RANGE_TOLERANCE = 0.1
+"""Seconds by which an event may outlast its recording (rounded labels) before it is reported."""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One sounding event. ``None`` means *not annotated*, never *absent*."""
+
+    onset: float
+    offset: float
+    pitch: float | None = None
+    technique: str | None = None
+    instrument: str | None = None
+    confidence: float | None = None
+
+    def problem(self) -> str | None:
+        """What is impossible about this note, or ``None``."""
+        if not (math.isfinite(self.onset) and math.isfinite(self.offset)):
+            return "onset or offset is not a finite number"
+        if self.onset < 0:
+            return f"onset {self.onset:g} s is before the recording starts"
+        if self.offset <= self.onset:
+            kind = "zero length" if self.offset == self.onset else "offset before its onset"
+            return f"event at {self.onset:g} s has {kind}"
+        if self.pitch is not None and not 0 <= self.pitch <= 127:
+            return f"pitch {self.pitch:g} is not a MIDI number (0-127)"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """Everything known about one recording.
+
+    ``unlabelled`` lists (start, end) spans in seconds in which nobody annotated: there, the absence of a note is not a
+    negative example, and losses and scores skip the frames.
+    """
+
+    notes: tuple[Note, ...] = ()
+    unlabelled: tuple[tuple[float, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        problems = [Problem(what) for note in self.notes if (what := note.problem())]
+        if problems:
+            raise UserError(problems)
+        object.__setattr__(self, "notes", tuple(sorted(self.notes, key=lambda n: (n.onset, n.offset))))
+
+
+def read_events(
+    path: Path,
+    *,
+    labels: Mapping[str, str] | None = None,
+    technique_column: str = "technique",
+    pitch_column: str = "pitch",
+    duration: float | None = None,
+) -> tuple[tuple[Note, ...], list[Problem]]:
+    """Read one event CSV; return the valid notes and *every* problem, each with its row.
+
+    ``labels`` maps raw technique names to class names; a name it lacks is a problem. An empty technique or pitch means
+    that it was not annotated. ``duration`` (seconds) bounds the events; an offset within ``RANGE_TOLERANCE`` of it is cut.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        return (), [Problem(f"cannot read events: {error.strerror}", str(path), "check the path")]
+    except UnicodeDecodeError:
+        return (), [Problem("is not a UTF-8 text file", str(path), "save it as a UTF-8 CSV")]
+    try:
+        rows = list(csv.reader(text.splitlines()))
+    except csv.Error as error:
+        return (), [Problem(f"is not a CSV file: {error}", str(path))]
+    header = [cell.strip() for cell in rows[0]] if rows else []
+    columns = {name: header.index(name) for name in (*EVENT_COLUMNS[:2], technique_column, pitch_column) if name in header}
+    missing = [name for name in (*EVENT_COLUMNS[:2], technique_column) if name not in columns]
+    if missing:
+        return (), [
+            Problem(f"lacks the column '{name}'", f"{path}:1", nearest(name, header) if header else "the file is empty")
+            for name in missing
+        ]
+    notes: list[Note] = []
+    problems: list[Problem] = []
+    for number, row in enumerate(rows[1:], start=2):
+        if not any(cell.strip() for cell in row):
+            continue
+        cells = {name: row[i].strip() if i < len(row) else "" for name, i in columns.items()}
+        result = _note_of(cells, labels, technique_column, pitch_column, duration)
+        if isinstance(result, Note):
+            notes.append(result)
+        else:
+            problems.append(Problem(result.what, f"{path}:{number}", result.fix))
+    return tuple(notes), problems
+
+
+def _note_of(
+    cells: Mapping[str, str],
+    labels: Mapping[str, str] | None,
+    technique_column: str,
+    pitch_column: str,
+    duration: float | None,
+) -> Note | Problem:
+    numbers: dict[str, float] = {}
+    for name in (*EVENT_COLUMNS[:2], pitch_column):
+        text = cells.get(name, "")
+        if name == pitch_column and not text:
+            continue
+        try:
+            numbers[name] = float(text)
+        except ValueError:
+            return Problem(f"{name} is {text!r}, not a number", fix="seconds for times, MIDI numbers for pitch")
+    raw = cells[technique_column]
+    technique: str | None = raw or None
+    if technique is not None and labels is not None:
+        if technique not in labels:
+            return Problem(f"unknown technique {raw!r}", fix=nearest(raw, labels))
+        technique = labels[technique]
+    onset, offset = numbers["onset_time"], numbers["offset_time"]
+    if duration is not None:
+        if onset >= duration or offset > duration + RANGE_TOLERANCE:
+            return Problem(
+                f"event {onset:g}-{offset:g} s is outside the recording of {duration:.2f} s", fix="correct its times"
+            )
+        offset = min(offset, duration)
+    note = Note(onset, offset, numbers.get(pitch_column), technique)
+    what = note.problem()
+    return Problem(what, fix="correct its times or pitch") if what else note
+
+
+def write_events(path: Path, notes: Iterable[Note]) -> None:
+    """Write notes as an event CSV that :func:`read_events` reads back; a confidence column is added when known."""
+    rows = sorted(notes, key=lambda n: (n.onset, n.offset))
+    confident = any(note.confidence is not None for note in rows)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([*EVENT_COLUMNS, *(["confidence"] if confident else [])])
+        for note in rows:
+            row = [
+                f"{note.onset:.4f}",
+                f"{note.offset:.4f}",
+                note.technique or "",
+                "" if note.pitch is None else f"{note.pitch:g}",
+            ]
+            if confident:
+                row.append("" if note.confidence is None else f"{note.confidence:.3f}")
+            writer.writerow(row)

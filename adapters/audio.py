@@ -1,0 +1,94 @@
+"""Reading windows of audio: any format libsndfile reads, any channel count, any sample rate, never the whole file.
+
+A window is decoded with a small margin, mixed down to mono and resampled with soxr. The margin starts where a source sample and
+an output sample coincide, so a window equals the same stretch of the resampled whole (to about -90 dB at its edges).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from etude.adapters.errors import UserError
+
+SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".opus", ".w64", ".caf", ".au"})
+MARGIN_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class AudioInfo:
+    """Length in source frames, source sample rate in Hz, number of channels."""
+
+    frames: int
+    sample_rate: int
+    channels: int
+
+    @property
+    def duration(self) -> float:
+        """Seconds."""
+        return self.frames / self.sample_rate
+
+    def samples_at(self, sample_rate: int) -> int:
+        """Length in samples after resampling to ``sample_rate`` Hz."""
+        return math.ceil(self.frames * sample_rate / self.sample_rate)
+
+
+def probe(path: Path) -> AudioInfo:
+    """Read the header. Raises :class:`UserError` for a missing, unreadable or empty file."""
+    if not path.is_file():
+        raise UserError("no such audio file", where=str(path), fix="check the path")
+    try:
+        info = soundfile.info(str(path))
+    except soundfile.LibsndfileError as error:
+        raise UserError(
+            f"cannot be read as audio: {error.error_string.rstrip('.')}", where=str(path), fix="convert it to WAV or FLAC"
+        ) from None
+    if info.frames <= 0:
+        raise UserError("holds no audio", where=str(path), fix="remove it or record it again")
+    return AudioInfo(int(info.frames), int(info.samplerate), int(info.channels))
+
+
+def read_window(path: Path, start: int, count: int, sample_rate: int, info: AudioInfo | None = None) -> NDArray[np.float32]:
+    """Samples ``[start, start + count)`` at ``sample_rate`` Hz, mono float32; shorter where the recording ends.
+
+    Raises :class:`UserError` for unreadable audio and for samples that are not finite.
+    """
+    info = info or probe(path)
+    divisor = math.gcd(info.sample_rate, sample_rate)
+    step_in, step_out = info.sample_rate // divisor, sample_rate // divisor
+    count = max(0, min(count, info.samples_at(sample_rate) - start))
+    if count == 0:
+        return np.zeros(0, np.float32)
+    margin_out = 0 if step_in == step_out else int(MARGIN_SECONDS * sample_rate)
+    first_step = max(0, start - margin_out) // step_out
+    first_in, first_out = first_step * step_in, first_step * step_out
+    last_in = min(info.frames, math.ceil((start + count + margin_out) * step_in / step_out))
+    try:
+        with soundfile.SoundFile(str(path)) as file:
+            file.seek(first_in)
+            raw = file.read(last_in - first_in, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise UserError(
+            f"cannot be decoded: {error.error_string.rstrip('.')}", where=str(path), fix="convert it to WAV or FLAC"
+        ) from None
+    if len(raw) < last_in - first_in:
+        at = (first_in + len(raw)) / info.sample_rate
+        raise UserError(
+            f"is truncated: audio ends at {at:.2f} s of {info.duration:.2f} s", where=str(path), fix="copy or convert it again"
+        )
+    if not np.isfinite(raw).all():
+        at = (first_in + int(np.argmin(np.isfinite(raw).all(axis=1)))) / info.sample_rate
+        raise UserError(f"holds NaN or infinite samples at {at:.2f} s", where=str(path), fix="export the recording again")
+    mono = raw.mean(axis=1)
+    if step_in != step_out:
+        mono = soxr.resample(mono, info.sample_rate, sample_rate, quality="HQ").astype(np.float32, copy=False)
+    window = mono[start - first_out : start - first_out + count]
+    if len(window) < count:
+        window = np.pad(window, (0, count - len(window)))
+    return np.ascontiguousarray(window, dtype=np.float32)

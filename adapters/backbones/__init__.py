@@ -1,0 +1,104 @@
+"""The contract of a backbone: a frozen foundation model cut into an embedding and a stack of blocks.
+
+Each file in this folder implements one family. State ``0`` is the output of :meth:`Backbone.embed`, state ``i + 1`` the output of
+block ``i`` (the last one after the final norm, where the model has one), as in transformers' ``hidden_states``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from etude.adapters.config import Location, StrictModel
+
+
+class BackboneConfig(StrictModel):
+    """Fields every backbone has."""
+
+    name: str
+    weights: Location
+    """Hub name, local folder, or ``random:SIZE`` (seeded random weights of a named size)."""
+    revision: str | None = None
+    """Hub revision; a commit hash makes a run repeatable for ever."""
+    window: float | None = Field(None, gt=0.2)
+    """Seconds of audio per forward pass; the family's usual length when omitted."""
+
+
+class Backbone(nn.Module, ABC):
+    """A frozen model. Parameters never require gradients and the model never leaves ``eval()``: no dropout, layerdrop,
+    SpecAugment or batch-norm drift."""
+
+    Config: ClassVar[type[BackboneConfig]]
+
+    id: str
+    """Hub name, folder or ``random:SIZE`` as given in the recipe."""
+    revision: str | None
+    licence: str
+    sample_rate: int
+    frame_rate: float
+    hidden_size: int
+    num_blocks: int
+    window_samples: int
+    """Samples of real audio per window; ``frames_per_window / frame_rate`` seconds exactly."""
+    sites: dict[str, str]
+    """Canonical site (``blocks.07.attn.q``) -> module path inside :attr:`model`."""
+    model: nn.Module
+    """The transformers model that holds the weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._added: set[int] = set()
+
+    def freeze(self) -> None:
+        """Freeze all parameters and switch to ``eval()``; subclasses call it last in ``__init__``."""
+        self.requires_grad_(False)
+        self.eval()
+
+    @property
+    def frames_per_window(self) -> int:
+        """Frames that one window gives."""
+        return round(self.window_samples / self.sample_rate * self.frame_rate)
+
+    @abstractmethod
+    def prepare(self, audio: Tensor, lengths: Tensor) -> Tensor:
+        """Waveforms ``[batch, window_samples]`` at :attr:`sample_rate` and their real lengths ``[batch]`` in samples (the rest
+        is padding) -> what :meth:`embed` takes: normalised waveform or log-mel. Differentiable."""
+
+    @abstractmethod
+    def embed(self, prepared: Tensor) -> Tensor:
+        """Convolutions or patches and positions -> state 0, ``[batch, frames, hidden]``."""
+
+    @abstractmethod
+    def block(self, index: int, state: Tensor) -> Tensor:
+        """State ``index`` -> state ``index + 1``, both ``[batch, frames, hidden]``."""
+
+    def forward(self, prepared: Tensor) -> list[Tensor]:
+        """All ``num_blocks + 1`` states, each ``[batch, frames, hidden]``."""
+        states = [self.embed(prepared)]
+        for index in range(self.num_blocks):
+            states.append(self.block(index, states[-1]))
+        return states
+
+    def exclude_from_fingerprint(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Tell which parameters inside :attr:`model` a method has added, so that :meth:`fingerprint` leaves them out."""
+        self._added |= {id(parameter) for parameter in parameters}
+
+    def fingerprint(self) -> str:
+        """SHA-256 over all parameters *and* buffers of the base model.
+
+        It ignores names, because libraries rename modules between releases, and whatever a method has added.
+        """
+        digests = []
+        for tensor in (*self.model.parameters(), *self.model.buffers()):
+            if id(tensor) in self._added:
+                continue
+            digest = hashlib.sha256(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+            digests.append(digest.hexdigest())
+        return hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()

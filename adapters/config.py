@@ -1,0 +1,27 @@
+"""The base of every section of a recipe."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+
+class StrictModel(BaseModel):
+    """A recipe section: unknown keys are errors, values are fixed once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, protected_namespaces=())
+
+
+def _expand(text: str) -> str:
+    """Replace ``~`` and ``${NAME}``; an unset variable is an error, not an empty string."""
+    unset = [name for name in re.findall(r"\$\{(\w+)\}", text) if name not in os.environ]
+    if unset:
+        raise ValueError(f"the environment variable {unset[0]} is not set; set it, or override this field on the command line")
+    return os.path.expanduser(re.sub(r"\$\{(\w+)\}", lambda match: os.environ[match[1]], text))
+
+
+Location = Annotated[str, AfterValidator(_expand)]
+"""A path (or hub name) in a recipe, with ``~`` and ``${NAME}`` replaced."""

@@ -1,0 +1,76 @@
+"""The contract of a dataset: it yields tracks, and reports every problem of the data at once."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, get_args
+
+from etude.adapters.annotations import Annotation
+from etude.adapters.audio import AudioInfo
+from etude.adapters.config import StrictModel
+from etude.adapters.errors import Problem, UserError
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """One recording with what is known about it."""
+
+    id: str
+    audio: Path
+    info: AudioInfo
+    split: Split
+    annotation: Annotation
+
+
+class DatasetConfig(StrictModel):
+    """Fields every dataset has."""
+
+    name: str
+
+
+class Dataset(ABC):
+    """Reads labels and audio headers, never whole recordings.
+
+    A subclass fills :attr:`licence` and :attr:`techniques` and implements :meth:`scan`.
+    """
+
+    Config: ClassVar[type[DatasetConfig]]
+    licence: str
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+        self._scanned: tuple[list[Track], list[Problem]] | None = None
+
+    @property
+    @abstractmethod
+    def techniques(self) -> tuple[str, ...]:
+        """Class names in label order."""
+
+    @abstractmethod
+    def scan(self) -> tuple[list[Track], list[Problem]]:
+        """Every usable track and every problem found; called once. Never raises for a fault in a single file."""
+
+    def check(self) -> tuple[list[Track], list[Problem]]:
+        """The result of :meth:`scan`, computed once."""
+        if self._scanned is None:
+            self._scanned = self.scan()
+        return self._scanned
+
+    def tracks(self, split: Split) -> list[Track]:
+        """The tracks of one split. Raises :class:`UserError` with all problems of the data set, or for an empty split."""
+        tracks, problems = self.check()
+        if problems:
+            raise UserError(problems)
+        found = [track for track in tracks if track.split == split]
+        if not found:
+            raise UserError(
+                f"no recording in the split '{split}'",
+                where=f"data set '{self.config.name}'",
+                fix="add some, or name another split",
+            )
+        return found

@@ -1,0 +1,1 @@
+"""From a recording to events: windows, sessions, exports and plots."""

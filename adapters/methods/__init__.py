@@ -1,0 +1,45 @@
+"""The contract of a method: what is trained inside, or in front of, the frozen backbone."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from etude.adapters.backbones import Backbone
+from etude.adapters.config import StrictModel
+
+
+class MethodConfig(StrictModel):
+    """Fields every method has."""
+
+    name: str
+
+
+class Method(ABC):
+    """Attached to a backbone once; at step 0 the backbone computes what it computed before."""
+
+    Config: ClassVar[type[MethodConfig]]
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+
+    @abstractmethod
+    def first_block(self, backbone: Backbone) -> int:
+        """Index of the first block whose output a trainable parameter can change; ``num_blocks`` when none can."""
+
+    @abstractmethod
+    def attach(self, backbone: Backbone) -> None:
+        """Add the trainable parameters to the backbone, in place. Raises :class:`UserError` when no site matches."""
+
+    @abstractmethod
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """The trainable parameters under canonical names (``blocks.07.attn.q.lora_A``)."""
+
+    def train(self, mode: bool) -> None:
+        """Switch the method's own modules (LoRA dropout, say); the backbone around them stays in ``eval()``."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Detached tensors by canonical name."""
+        return {name: parameter.detach() for name, parameter in self.parameters().items()}

@@ -1,0 +1,33 @@
+"""etude: small trainable adapters for frozen music foundation models.
+
+The public names are imported on first use, so that ``import etude`` and ``adapt --help`` stay fast.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "Annotation": "etude.adapters.annotations",
+    "Note": "etude.adapters.annotations",
+    "Recipe": "etude.adapters.training.recipe",
+    "Session": "etude.adapters.inference.session",
+    "UserError": "etude.adapters.errors",
+    "load_recipe": "etude.adapters.training.recipe",
+    "train": "etude.adapters.training.engine",
+}
+__all__ = [*_LAZY, "__version__"]
+
+if TYPE_CHECKING:
+    from etude.adapters.annotations import Annotation, Note
+    from etude.adapters.errors import UserError
+    from etude.adapters.inference.session import Session
+    from etude.adapters.training.engine import train
+    from etude.adapters.training.recipe import Recipe, load_recipe
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'etude' has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name]), name)
