@@ -7,8 +7,9 @@ enter, so that every later stage can rely on them.
 from __future__ import annotations
 
 import csv
+import io
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,6 +63,36 @@ class Annotation:
         object.__setattr__(self, "notes", tuple(sorted(self.notes, key=lambda n: (n.onset, n.offset))))
 
 
+def read_table(path: Path, required: Sequence[str]) -> tuple[list[tuple[int, dict[str, str]]], list[Problem]]:
+    """Read a CSV with a header line: (line number, column -> stripped cell) of each row that is not blank.
+
+    An unreadable file or a missing ``required`` column is a problem, and there are no rows then.
+    """
+    try:
+        lines = csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""), strict=True)
+        header = [cell.strip() for cell in next(lines, [])]
+        rows = [
+            (lines.line_num, {name: row[i].strip() if i < len(row) else "" for i, name in enumerate(header)})
+            for row in lines
+            if any(cell.strip() for cell in row)
+        ]
+    except UnicodeDecodeError:
+        return [], [Problem("is not a UTF-8 text file", str(path), "save it as a UTF-8 CSV")]
+    except csv.Error as error:
+        return [], [Problem(f"is not a CSV file: {error}", str(path), "save it as a UTF-8 CSV")]
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or str(error)
+        return [], [Problem(f"cannot be read: {reason}", str(path), "check the path")]
+    missing = [name for name in required if name not in header]
+    if missing:
+        named = [name for name in header if name]
+        return [], [
+            Problem(f"lacks the column '{name}'", f"{path}:1", nearest(name, named) if named else "the header line is empty")
+            for name in missing
+        ]
+    return rows, []
+
+
 def read_events(
     path: Path,
     *,
@@ -75,31 +106,10 @@ def read_events(
     ``labels`` maps raw technique names to class names; a name it lacks is a problem. An empty technique or pitch means
     that it was not annotated. ``duration`` (seconds) bounds the events; an offset within ``RANGE_TOLERANCE`` of it is cut.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        return (), [Problem(f"cannot read events: {error.strerror}", str(path), "check the path")]
-    except UnicodeDecodeError:
-        return (), [Problem("is not a UTF-8 text file", str(path), "save it as a UTF-8 CSV")]
-    try:
-        rows = list(csv.reader(text.splitlines()))
-    except csv.Error as error:
-        return (), [Problem(f"is not a CSV file: {error}", str(path))]
-    header = [cell.strip() for cell in rows[0]] if rows else []
-    columns = {name: header.index(name) for name in (*EVENT_COLUMNS[:2], technique_column, pitch_column) if name in header}
-    missing = [name for name in (*EVENT_COLUMNS[:2], technique_column) if name not in columns]
-    if missing:
-        return (), [
-            Problem(f"lacks the column '{name}'", f"{path}:1", nearest(name, header) if header else "the file is empty")
-            for name in missing
-        ]
+    rows, problems = read_table(path, (*EVENT_COLUMNS[:2], technique_column))
     notes: list[Note] = []
-    problems: list[Problem] = []
-    for number, row in enumerate(rows[1:], start=2):
-        if not any(cell.strip() for cell in row):
-            continue
-        cells = {name: row[i].strip() if i < len(row) else "" for name, i in columns.items()}
-        result = _note_of(cells, labels, technique_column, pitch_column, duration)
+    for number, row in rows:
+        result = _note_of(row, labels, technique_column, pitch_column, duration)
         if isinstance(result, Note):
             notes.append(result)
         else:
@@ -151,7 +161,7 @@ def write_events(path: Path, notes: Iterable[Note]) -> None:
         for note in rows:
             row = [
                 f"{note.onset:.4f}",
-                f"{note.offset:.4f}",
+                f"{max(note.offset, note.onset + 1e-4):.4f}",  # rounding must not give a zero length
                 note.technique or "",
                 "" if note.pitch is None else f"{note.pitch:g}",
             ]

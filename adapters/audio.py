@@ -1,7 +1,7 @@
 """Reading windows of audio: any format libsndfile reads, any channel count, any sample rate, never the whole file.
 
 A window is decoded with a small margin, mixed down to mono and resampled with soxr. The margin starts where a source sample and
-an output sample coincide, so a window equals the same stretch of the resampled whole (to about -90 dB at its edges).
+an output sample coincide, so a window equals the same stretch of the resampled whole to float32 rounding.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from etude.adapters.errors import UserError
 
 SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".opus", ".w64", ".caf", ".au"})
 MARGIN_SECONDS = 0.05
+MP3_TAIL_SECONDS = 0.5
+"""By how much the length an MP3 header states may exceed what decodes: it is an estimate; the difference is read as silence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +37,23 @@ class AudioInfo:
         return self.frames / self.sample_rate
 
     def samples_at(self, sample_rate: int) -> int:
-        """Length in samples after resampling to ``sample_rate`` Hz."""
-        return math.ceil(self.frames * sample_rate / self.sample_rate)
+        """Length in samples after resampling to ``sample_rate`` Hz, rounded half up as soxr does."""
+        return max(1, (2 * self.frames * sample_rate + self.sample_rate) // (2 * self.sample_rate))
 
 
 def probe(path: Path) -> AudioInfo:
     """Read the header. Raises :class:`UserError` for a missing, unreadable or empty file."""
-    if not path.is_file():
-        raise UserError("no such audio file", where=str(path), fix="check the path")
     try:
+        with path.open("rb"):
+            pass
         info = soundfile.info(str(path))
-    except soundfile.LibsndfileError as error:
-        raise UserError(
-            f"cannot be read as audio: {error.error_string.rstrip('.')}", where=str(path), fix="convert it to WAV or FLAC"
-        ) from None
+    except (FileNotFoundError, ValueError):  # ValueError: a NUL in the path
+        raise UserError("no such audio file", where=str(path), fix="check the path") from None
+    except OSError as error:
+        raise UserError(f"cannot be opened: {error.strerror}", where=str(path), fix="check the path") from None
+    except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: headerless audio named .raw
+        reason = getattr(error, "error_string", "no header").rstrip(".")
+        raise UserError(f"cannot be read as audio: {reason}", where=str(path), fix="convert it to WAV or FLAC") from None
     if info.frames <= 0:
         raise UserError("holds no audio", where=str(path), fix="remove it or record it again")
     return AudioInfo(int(info.frames), int(info.samplerate), int(info.channels))
@@ -73,11 +78,13 @@ def read_window(path: Path, start: int, count: int, sample_rate: int, info: Audi
         with soundfile.SoundFile(str(path)) as file:
             file.seek(first_in)
             raw = file.read(last_in - first_in, dtype="float32", always_2d=True)
+            tail = round(MP3_TAIL_SECONDS * info.sample_rate) if file.format == "MP3" else 0
     except soundfile.LibsndfileError as error:
         raise UserError(
             f"cannot be decoded: {error.error_string.rstrip('.')}", where=str(path), fix="convert it to WAV or FLAC"
         ) from None
-    if len(raw) < last_in - first_in:
+    missing = last_in - first_in - len(raw)
+    if missing > tail:
         at = (first_in + len(raw)) / info.sample_rate
         raise UserError(
             f"is truncated: audio ends at {at:.2f} s of {info.duration:.2f} s", where=str(path), fix="copy or convert it again"
@@ -85,7 +92,7 @@ def read_window(path: Path, start: int, count: int, sample_rate: int, info: Audi
     if not np.isfinite(raw).all():
         at = (first_in + int(np.argmin(np.isfinite(raw).all(axis=1)))) / info.sample_rate
         raise UserError(f"holds NaN or infinite samples at {at:.2f} s", where=str(path), fix="export the recording again")
-    mono = raw.mean(axis=1)
+    mono = np.pad(raw.mean(axis=1), (0, missing))
     if step_in != step_out:
         mono = soxr.resample(mono, info.sample_rate, sample_rate, quality="HQ").astype(np.float32, copy=False)
     window = mono[start - first_out : start - first_out + count]

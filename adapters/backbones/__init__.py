@@ -1,7 +1,7 @@
 """The contract of a backbone: a frozen foundation model cut into an embedding and a stack of blocks.
 
-Each file in this folder implements one family. State ``0`` is the output of :meth:`Backbone.embed`, state ``i + 1`` the output of
-block ``i`` (the last one after the final norm, where the model has one), as in transformers' ``hidden_states``.
+Each file in this folder implements one family. State ``0`` is the output of :meth:`Backbone.embed`, state ``i + 1`` the output
+of block ``i`` (the last one after the final norm, where the model has one), as in transformers' ``hidden_states``.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from etude.adapters.config import Location, StrictModel
+from etude.adapters.errors import UserError
 
 
 class BackboneConfig(StrictModel):
@@ -28,6 +29,34 @@ class BackboneConfig(StrictModel):
     """Hub revision; a commit hash makes a run repeatable for ever."""
     window: float | None = Field(None, gt=0.2)
     """Seconds of audio per forward pass; the family's usual length when omitted."""
+
+    def frames(self, frame_rate: float, default: float) -> int:
+        """Frames in :attr:`window`, or in ``default`` seconds, at ``frame_rate`` Hz.
+
+        Raises :class:`UserError`, naming the nearest valid length, when they are not a whole number.
+        """
+        seconds = default if self.window is None else self.window
+        exact = seconds * frame_rate
+        if abs(exact - round(exact)) > 1e-3:
+            raise UserError(
+                f"a window of {seconds:g} s is {exact:.2f} frames at {frame_rate:g} Hz, not a whole number",
+                where="backbone.window",
+                fix=f"use {round(round(exact) / frame_rate, 6):.10g}",
+            )
+        return round(exact)
+
+
+def standardize(audio: Tensor, lengths: Tensor) -> Tensor:
+    """Zero mean and unit variance over the real samples of each waveform, exact zeros in the padding.
+
+    ``audio`` ``[batch, samples]``, ``lengths`` ``[batch]`` in samples. ``(x - mean) / sqrt(var + 1e-7)`` as in transformers'
+    feature extractors; silence and length 0 give zeros.
+    """
+    real = torch.arange(audio.shape[-1], device=audio.device) < lengths.to(audio.device)[:, None]
+    count = real.sum(-1, keepdim=True).clamp(min=1)
+    centred = audio.where(real, 0.0) - audio.where(real, 0.0).sum(-1, keepdim=True) / count
+    centred = centred.where(real, 0.0)
+    return centred / (centred.square().sum(-1, keepdim=True) / count + 1e-7).sqrt()
 
 
 class Backbone(nn.Module, ABC):
@@ -59,6 +88,10 @@ class Backbone(nn.Module, ABC):
         """Freeze all parameters and switch to ``eval()``; subclasses call it last in ``__init__``."""
         self.requires_grad_(False)
         self.eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in ``eval()`` whatever a surrounding module asks; a method then switches its own modules itself."""
+        return super().train(False)
 
     @property
     def frames_per_window(self) -> int:

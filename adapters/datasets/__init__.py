@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 from etude.adapters.annotations import Annotation
-from etude.adapters.audio import AudioInfo
+from etude.adapters.audio import AudioInfo, read_window
 from etude.adapters.config import StrictModel
 from etude.adapters.errors import Problem, UserError
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
+BLOCK_SECONDS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +44,13 @@ class Dataset(ABC):
 
     Config: ClassVar[type[DatasetConfig]]
     licence: str
+    """Of the recordings and labels, an SPDX expression; final once :meth:`check` has run."""
+    notices: list[Problem]
+    """Worth a look but no hindrance (files that no row names, doubled labels); filled by :meth:`scan`."""
 
     def __init__(self, config: Any) -> None:
         self.config = config
+        self.notices = []
         self._scanned: tuple[list[Track], list[Problem]] | None = None
 
     @property
@@ -74,3 +81,22 @@ class Dataset(ABC):
                 fix="add some, or name another split",
             )
         return found
+
+    def check_audio(self, tracks: Iterable[Track]) -> list[Problem]:
+        """Decode every recording, a block at a time: truncated files, samples that are not finite, and one recording under two
+        names in two splits (equal files, a leak)."""
+        problems: list[Problem] = []
+        seen: dict[str, Track] = {}
+        for track in tracks:
+            try:
+                for start in range(0, track.info.frames, BLOCK_SECONDS * track.info.sample_rate):
+                    read_window(track.audio, start, BLOCK_SECONDS * track.info.sample_rate, track.info.sample_rate, track.info)
+            except UserError as error:
+                problems.extend(error.problems)
+                continue
+            with track.audio.open("rb") as file:
+                first = seen.setdefault(hashlib.file_digest(file, "sha256").hexdigest(), track)
+            if first.split != track.split:
+                what = f"is the same recording as {first.audio} in the split '{first.split}'"
+                problems.append(Problem(what, str(track.audio), "keep it in one split only"))
+        return problems

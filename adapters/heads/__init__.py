@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from etude.adapters.annotations import Annotation
 from etude.adapters.config import StrictModel
 
-Activations = dict[str, NDArray[np.float32]]
-"""Output name -> probabilities ``[frames, classes]`` of one whole recording."""
+Activations = dict[str, NDArray[np.float16]]
+"""Output name -> probabilities ``[frames, classes]`` of one whole recording; half precision, since those of whole data sets are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,25 +40,35 @@ class Head(nn.Module, ABC):
     """One task. Shapes: ``[batch, frames, classes]`` in training, ``[frames, classes]`` per recording in decoding."""
 
     Config: ClassVar[type[HeadConfig]]
-    labels: tuple[str, ...]
     thresholds: dict[str, Any]
-    """What decoding needs beside the activations; tuned on validation data and stored in the artifact."""
+    """What decoding needs beside the activations: tuned on validation data, stored in the artifact."""
+
+    def __init__(self, config: Any, labels: Sequence[str], hidden_size: int, statistics: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.config = config
+        self.labels = tuple(labels)
+        self.statistics = dict(statistics)
+
+    @classmethod
+    @abstractmethod
+    def measure(cls, config: Any, labels: Sequence[str], annotations: Sequence[Annotation], rate: float) -> dict[str, Any]:
+        """What the head must know of the training annotations (class weights, pitch range); JSON-ready, stored in the artifact."""
 
     @abstractmethod
     def targets(self, annotation: Annotation, grid: FrameGrid) -> dict[str, NDArray[np.float32]]:
-        """Target and mask arrays ``[frames, classes]`` or ``[frames]`` of one window."""
+        """Target and mask arrays ``[frames, classes]`` of one window; a mask of 0 means unlabelled."""
 
     @abstractmethod
-    def forward(self, states: Tensor) -> dict[str, Tensor]:
+    def forward(self, mixed: Tensor) -> dict[str, Tensor]:
         """Mixed states ``[batch, frames, hidden]`` -> logits by output name, each ``[batch, frames, classes]``."""
 
     @abstractmethod
     def loss(self, logits: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Weighted loss terms by name, each a mean over labelled elements; their sum is the head's loss."""
 
-    @abstractmethod
-    def fit_statistics(self, annotations: Sequence[Annotation], rate: float) -> None:
-        """Learn class weights and the like from the training annotations, before the first step."""
+    def activations(self, logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Logits -> probabilities, same shapes."""
+        return {name: values.float().sigmoid() for name, values in logits.items()}
 
     @abstractmethod
     def tune(self, references: Sequence[Annotation], activations: Sequence[Activations], rate: float) -> None:
@@ -70,4 +80,4 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def score(self, references: Sequence[Annotation], activations: Sequence[Activations], rate: float) -> dict[str, Any]:
-        """Flat ``name -> number`` scores plus a ``per_class`` table; frame scores and event scores."""
+        """Flat ``name -> number`` scores, and a ``per_class`` table."""

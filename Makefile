@@ -1,0 +1,50 @@
+# `make demo` and `make test` work from a fresh clone: the first one to run sets up .venv.
+# Other builds of torch:  make demo TORCH='torch==2.13.0 --index-url URL'   (`make clean` first if .venv exists)
+
+PYTHON ?= python3
+TORCH ?= $(shell grep '^torch==' constraints.txt)
+BIN := .venv/bin
+READY := .venv/ready
+TYPES := build/mypy/etude
+
+.PHONY: venv demo test lint format types clean
+
+venv: $(READY)
+
+# The phrases are rendered on first use; the one that is predicted belongs to the test split.
+demo: export ETUDE_CACHE := runs/cache
+demo: $(READY)
+	$(BIN)/adapt train recipes/demo.yaml --out runs/demo/adapter
+	$(BIN)/adapt eval runs/demo/adapter
+	$(BIN)/adapt predict runs/demo/adapter 'runs/cache/soundfont_phrases/*/test/0000.flac' --to midi --plot --out runs/demo/predicted
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# mypy cannot follow pyproject's folder mapping; links give it the tree that an installation has.
+types: $(READY)
+	@rm -rf $(TYPES) && mkdir -p $(TYPES)
+	@ln -s $(addprefix ../../../,$(wildcard src/etude/*) adapters cli recipes hub_cards) $(TYPES)
+	$(BIN)/mypy
+
+# torch goes first and exactly: a range would bring the newest CUDA build and gigabytes of libraries with it.
+# Its own line is left out of the constraints so that TORCH may name another version.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "etude needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": make PYTHON=python3.11 ...")'
+	@echo "Setting up .venv (once, a few minutes)"
+	@$(PYTHON) -m venv .venv
+	@grep -v '^torch==' constraints.txt > .venv/constraints.txt
+	$(BIN)/pip install -qq -c .venv/constraints.txt $(TORCH)
+	$(BIN)/pip install -qq -c .venv/constraints.txt -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv build dist etude.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

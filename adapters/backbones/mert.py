@@ -1,0 +1,161 @@
+"""MERT: Li et al., "MERT: Acoustic Music Understanding Model with Large-Scale Self-supervised Training", ICLR 2024.
+
+MERT v1 is a HuBERT at 24 kHz and 75 frames per second, so it is loaded into transformers' ``HubertModel`` from an explicit
+configuration; the Python files that its checkpoints carry are never run.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+from transformers import HubertConfig, HubertModel
+
+from etude.adapters.backbones import Backbone, BackboneConfig, standardize
+from etude.adapters.checkpoints import find_licence, load_config, load_into, load_tensors, random_size, seeded
+from etude.adapters.errors import UserError
+
+SIZES: dict[str, dict[str, Any]] = {
+    "tiny": {
+        "conv_dim": [32] * 7,
+        "hidden_size": 48,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "intermediate_size": 96,
+        "num_conv_pos_embeddings": 16,
+        "num_conv_pos_embedding_groups": 4,
+    },
+    "95M": {},
+    "330M": {
+        "hidden_size": 1024,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+        "intermediate_size": 4096,
+        "do_stable_layer_norm": True,
+    },
+}
+"""What each size changes in HuBERT's defaults, which are those of MERT-v1-95M."""
+
+CONFIG_KEYS = (
+    *("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act"),
+    *("layer_norm_eps", "do_stable_layer_norm", "num_conv_pos_embeddings", "num_conv_pos_embedding_groups"),
+    *("feat_extract_norm", "feat_extract_activation", "feat_proj_layer_norm"),
+    *("conv_dim", "conv_stride", "conv_kernel", "conv_bias"),
+)
+"""The fields of a checkpoint's ``config.json`` that shape the computation; everything else in it is ignored."""
+
+SITES = {
+    "attn.q": "attention.q_proj",
+    "attn.k": "attention.k_proj",
+    "attn.v": "attention.v_proj",
+    "attn.out": "attention.out_proj",
+    "ffn.in": "feed_forward.intermediate_dense",
+    "ffn.out": "feed_forward.output_dense",
+}
+
+
+class MertConfig(BackboneConfig):
+    """``weights``: ``m-a-p/MERT-v1-95M``, ``m-a-p/MERT-v1-330M``, a folder of the same format, ``random:tiny|95M|330M``."""
+
+    normalize: bool = True
+    """Zero-mean, unit-variance waveform per window, over its real samples only."""
+
+
+class Mert(Backbone):
+    """State ``i`` is ``hidden_states[i]`` of transformers, the last one ``last_hidden_state``: in the 330M layout that is after
+    the final norm, which newer releases of transformers leave out of ``hidden_states[-1]``."""
+
+    Config: ClassVar[type[BackboneConfig]] = MertConfig
+    model: HubertModel
+
+    def __init__(self, config: MertConfig) -> None:
+        super().__init__()
+        self.id, self.revision, self.normalize = config.weights, None, config.normalize
+        size = random_size(config.weights, SIZES)
+        if size:
+            self.sample_rate = 24000
+            with seeded():
+                self.model = HubertModel(hubert_config(SIZES[size]))
+        else:
+            self.model, self.sample_rate, self.revision = _load(config.weights, config.revision)
+        shape = self.model.config
+        hop = math.prod(shape.conv_stride)
+        field = 1 + sum((kernel - 1) * math.prod(shape.conv_stride[:i]) for i, kernel in enumerate(shape.conv_kernel))
+        self.padding = field - hop  # 80 samples: then n hops of audio give exactly n frames
+        self.frame_rate = self.sample_rate / hop
+        self.window_samples = config.frames(self.frame_rate, default=5.0) * hop
+        self.hidden_size, self.num_blocks = shape.hidden_size, shape.num_hidden_layers
+        self.sites = {
+            f"blocks.{index:02d}.{site}": f"encoder.layers.{index}.{path}"
+            for index in range(self.num_blocks)
+            for site, path in SITES.items()
+        }
+        self.licence = find_licence(config.weights, self.revision, {"m-a-p": "CC-BY-NC-4.0"})
+        self.freeze()
+
+    def prepare(self, audio: Tensor, lengths: Tensor) -> Tensor:
+        """Waveforms ``[batch, window_samples]`` -> normalised waveforms ``[batch, window_samples + 80]``."""
+        audio = standardize(audio, lengths) if self.normalize else audio
+        return nn.functional.pad(audio, (0, self.padding))
+
+    def embed(self, prepared: Tensor) -> Tensor:
+        """Convolutions, projection and positional convolution (and norm, in the 95M layout)."""
+        features = self.model.feature_extractor(prepared).transpose(1, 2)
+        state: Tensor = self.model.feature_projection(features)
+        state = state + self.model.encoder.pos_conv_embed(state)
+        return state if self.model.config.do_stable_layer_norm else self.model.encoder.layer_norm(state)
+
+    def block(self, index: int, state: Tensor) -> Tensor:
+        """One transformer layer (and, after the last one of the 330M layout, the final norm)."""
+        output = self.model.encoder.layers[index](state)
+        state = output[0] if isinstance(output, tuple) else output  # a tuple in transformers 5.5
+        final = self.model.config.do_stable_layer_norm and index == self.num_blocks - 1
+        return self.model.encoder.layer_norm(state) if final else state
+
+
+def hubert_config(fields: dict[str, Any], masked: bool = True) -> HubertConfig:
+    """A configuration of :class:`HubertModel` without any source of randomness; ``masked``: it holds the mask embedding."""
+    return HubertConfig(
+        **fields,
+        attn_implementation="sdpa",
+        conv_pos_batch_norm=False,
+        apply_spec_augment=False,
+        mask_time_prob=0.05 if masked else 0.0,
+        layerdrop=0.0,
+        hidden_dropout=0.0,
+        activation_dropout=0.0,
+        attention_dropout=0.0,
+        feat_proj_dropout=0.0,
+    )
+
+
+def _load(weights: str, revision: str | None) -> tuple[HubertModel, int, str | None]:
+    """Model, sample rate in Hz and Hub commit. Raises :class:`UserError`."""
+    stored = load_config(weights, revision)
+    if stored is None:
+        raise UserError("has no config.json", where=weights, fix="copy the one that belongs to these weights into the folder")
+    for unsupported in ("deepnorm", "feature_extractor_cqt"):
+        if stored.get(unsupported):
+            raise UserError(f"uses '{unsupported}', which is not supported", where=weights, fix="use a released MERT v1 model")
+    tensors, commit = load_tensors(weights, revision, prefixes=("hubert.", "model.", ""))
+    tensors = {_current(name): tensor for name, tensor in tensors.items()}
+    try:
+        with seeded("meta"):
+            fields = {key: value for key, value in stored.items() if key in CONFIG_KEYS}
+            model = HubertModel(hubert_config(fields, masked="masked_spec_embed" in tensors))
+        sample_rate = int(stored.get("sample_rate", 24000))
+    except Exception as error:  # whichever check of transformers or torch a nonsensical value meets first
+        reason = str(error).strip().splitlines()[-1].strip() if str(error) else type(error).__name__
+        raise UserError(f"config.json does not describe a HuBERT: {reason}", where=weights, fix="download it again") from None
+    load_into(model, tensors, weights)
+    return model, sample_rate, commit
+
+
+def _current(name: str) -> str:
+    """Names of weight-normalised tensors as torch >= 2 writes them."""
+    if not name.startswith("encoder.pos_conv_embed."):
+        return name
+    return name.replace(".weight_g", ".parametrizations.weight.original0").replace(
+        ".weight_v", ".parametrizations.weight.original1"
+    )

@@ -1,0 +1,168 @@
+"""Recordings listed in a CSV with the columns ``audio, events, split`` and, if wanted, ``licence``.
+
+Paths are relative to the folder of the CSV; splits are train, validation (or ``val``, ``valid``) and test. Each ``events`` file
+is a CSV with the columns ``onset_time, offset_time, technique, pitch`` (seconds, MIDI numbers).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from pydantic import model_validator
+
+from etude.adapters.annotations import Annotation, Note, read_events, read_table
+from etude.adapters.audio import SUFFIXES, probe
+from etude.adapters.config import Location
+from etude.adapters.datasets import SPLITS, Dataset, DatasetConfig, Split, Track
+from etude.adapters.errors import Problem, UserError, nearest
+
+SPLIT_NAMES: dict[str, Split] = {**{split: split for split in SPLITS}, "val": "validation", "valid": "validation"}
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledFile:
+    """A recording, its event CSV and the split it belongs to; not yet opened."""
+
+    id: str
+    audio: Path
+    events: Path
+    split: Split
+
+
+class ManifestConfig(DatasetConfig):
+    """Recordings of one's own."""
+
+    root: Location
+    file: str = "manifest.csv"
+    labels: dict[str, str] | None = None
+    """Technique name in the event files -> class name; the names as they are when omitted."""
+    techniques: tuple[str, ...] | None = None
+    """Class names in label order. When omitted: as ``labels`` first names them, or the sorted names of the training split."""
+    licence: str = "unknown"
+    """For rows without a licence of their own."""
+
+    @model_validator(mode="after")
+    def _labels_lead_to_techniques(self) -> ManifestConfig:
+        for raw, technique in (self.labels or {}).items():
+            if self.techniques is not None and technique not in self.techniques:
+                raise ValueError(f"labels: '{raw}' leads to '{technique}', which is not among the techniques")
+        return self
+
+
+class Manifest(Dataset):
+    """Reads a manifest CSV."""
+
+    Config = ManifestConfig
+    config: ManifestConfig
+
+    def __init__(self, config: ManifestConfig) -> None:
+        super().__init__(config)
+        self.licence = config.licence
+        self._found: tuple[str, ...] = ()
+
+    @property
+    def techniques(self) -> tuple[str, ...]:
+        """Class names in label order."""
+        if self.config.techniques is not None:
+            return self.config.techniques
+        if self.config.labels is not None:
+            return tuple(dict.fromkeys(self.config.labels.values()))
+        self.check()
+        return self._found
+
+    def scan(self) -> tuple[list[Track], list[Problem]]:
+        """Every usable track and every problem."""
+        files, problems = self._files()
+        labels = self.config.labels or (self.config.techniques and {name: name for name in self.config.techniques})
+        if labels:
+            tracks, found = read_tracks(files, labels)
+        else:  # what the training split names is what there is to learn; another name elsewhere is a slip
+            first = [file for file in files if file.split == "train"] or files
+            tracks, found = read_tracks(first)
+            self._found = tuple(sorted({n.technique for t in tracks for n in t.annotation.notes if n.technique}))
+            others = [file for file in files if file not in first]
+            more_tracks, more_found = read_tracks(others, {name: name for name in self._found})
+            tracks, found = tracks + more_tracks, found + more_found
+        self.notices = [*unlisted(files), *doubled(tracks)]
+        return tracks, problems + found
+
+    def _files(self) -> tuple[list[LabelledFile], list[Problem]]:
+        root = Path(self.config.root)
+        table = root / self.config.file
+        rows, problems = read_table(table, ("audio", "events", "split"))
+        if not rows and not problems:
+            problems.append(Problem("lists no recording", str(table), "add one row per recording"))
+        files: list[LabelledFile] = []
+        listed: dict[Path, str] = {}
+        licences = set()
+        for number, row in rows:
+            where = f"{table}:{number}"
+            if row["split"].lower() not in SPLIT_NAMES:
+                problems.append(Problem(f"unknown split '{row['split']}'", where, nearest(row["split"].lower(), SPLITS)))
+            for name, kind in (("audio", "recording"), ("events", "event file")):
+                if not row[name]:
+                    problems.append(Problem(f"names no {kind}", where, f"fill in the column '{name}', or remove the row"))
+            if not (row["audio"] and row["events"] and row["split"].lower() in SPLIT_NAMES):
+                continue
+            split = SPLIT_NAMES[row["split"].lower()]
+            audio = root / row["audio"]
+            before = listed.setdefault(audio.absolute(), f"line {number}, split '{split}'")
+            if not before.startswith(f"line {number},"):
+                problems.append(Problem(f"{row['audio']} is listed before ({before})", where, "keep one of the rows"))
+                continue
+            files.append(LabelledFile(row["audio"], audio, root / row["events"], split))
+            licences.add(row.get("licence") or self.config.licence)
+        self.licence = " AND ".join(sorted(licences)) or self.config.licence
+        return files, problems
+
+
+def read_tracks(
+    files: Iterable[LabelledFile], labels: Mapping[str, str] | None = None, technique: str = "technique", pitch: str = "pitch"
+) -> tuple[list[Track], list[Problem]]:
+    """Open audio headers and event files; ``technique`` and ``pitch`` name the columns of the latter."""
+    tracks: list[Track] = []
+    problems: list[Problem] = []
+    for file in files:
+        info = None
+        try:
+            info = probe(file.audio)
+        except UserError as error:
+            problems.extend(error.problems)
+        duration = info.duration if info else None
+        notes, found = read_events(
+            file.events, labels=labels, technique_column=technique, pitch_column=pitch, duration=duration
+        )
+        problems.extend(found)
+        if info and not found:
+            tracks.append(Track(file.id, file.audio, info, file.split, Annotation(notes)))
+    return tracks, problems
+
+
+def unlisted(files: Iterable[LabelledFile]) -> list[Problem]:
+    """Audio files beside the listed ones that nothing names."""
+    listed = {file.audio.absolute() for file in files}
+    found = [
+        path
+        for folder in sorted({audio.parent for audio in listed if audio.parent.is_dir()})
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in SUFFIXES and path not in listed
+    ]
+    return [Problem("is not listed", str(path), "add it, or ignore this") for path in found]
+
+
+def doubled(tracks: Iterable[Track]) -> list[Problem]:
+    """Recordings in which two events of one technique and pitch overlap: one of them is likely a slip."""
+    notices = []
+    for track in tracks:
+        groups: defaultdict[tuple[str | None, float | None], list[Note]] = defaultdict(list)
+        for note in track.annotation.notes:
+            groups[note.technique, note.pitch].append(note)
+        overlaps = [b.onset for notes in groups.values() for a, b in pairwise(notes) if b.onset < a.offset]
+        if overlaps:
+            what = f"{len(overlaps)} events overlap one of the same technique and pitch, first at {min(overlaps):g} s"
+            notices.append(Problem(what, str(track.audio), "check their times"))
+    return notices

@@ -1,0 +1,222 @@
+"""Playing techniques, with pitch and onset as auxiliary tasks (MERTech, Li et al., ICASSP 2024, arXiv 2310.09853).
+
+One MLP gives a technique x pitch plane per frame: its sum over pitches is the technique logit, its sum over techniques the pitch
+logit. A second MLP gives the onset logit; detached, it is joined to both and each is refined by self-attention over time.
+``pitch`` and ``onset`` switch the auxiliary tasks: technique only, + pitch, + onset are the paper's three steps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from etude.adapters import decoding, scoring
+from etude.adapters.annotations import Annotation
+from etude.adapters.heads import Activations, FrameGrid, Head, HeadConfig
+from etude.adapters.training.losses import class_weights, masked_bce
+from etude.adapters.tuning import tune_thresholds
+
+Decoder = Literal["onset_confirmed", "fusion", "rising_edges"]
+
+
+class TechniqueConfig(HeadConfig):
+    """Defaults are the published ones."""
+
+    pitch: bool = True
+    onset: bool = True
+    decoder: Decoder | None = None
+    """How frames become events; ``onset_confirmed`` with an onset branch, else ``rising_edges``."""
+    pitch_range: tuple[int, int] | None = None
+    """Lowest and highest MIDI pitch; from the training data when omitted."""
+    hidden: int = Field(512, ge=1)
+    dropout: float = Field(0.2, ge=0, lt=1)
+    pitch_weight: float = Field(0.5, ge=0)
+    onset_weight: float = Field(0.5, ge=0)
+    onset_positive_weight: float = Field(10.0, gt=0)
+    class_weight_power: float = Field(0.3, ge=0)
+
+    @model_validator(mode="after")
+    def _decoder_has_onsets(self) -> Self:
+        if not self.onset and self.decoder in ("onset_confirmed", "fusion"):
+            raise ValueError(f"decoder '{self.decoder}' needs 'onset: true'")
+        if self.pitch_range and self.pitch_range[0] > self.pitch_range[1]:
+            raise ValueError("pitch_range must be (lowest, highest)")
+        return self
+
+
+class Refiner(nn.Module):
+    """Onset-aware refinement: single-head self-attention over time with a residual, then a linear layer back to the classes."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(classes + 1, num_heads=1, batch_first=True)
+        self.project = nn.Linear(classes + 1, classes)
+
+    def forward(self, logits: Tensor, onset: Tensor) -> Tensor:
+        """``[batch, frames, classes]`` and the detached onset logit ``[batch, frames, 1]`` -> refined logits."""
+        joined = torch.cat([logits, onset], dim=-1)
+        attended, _ = self.attention(joined, joined, joined, need_weights=False)
+        refined: Tensor = self.project(joined + attended)
+        return refined
+
+
+class Technique(Head):
+    """Outputs ``technique`` ``[..., classes]``, ``pitch`` ``[..., pitches]`` and ``onset`` ``[..., 1]``, the latter two if switched on."""
+
+    Config: ClassVar[type[HeadConfig]] = TechniqueConfig
+    config: TechniqueConfig
+
+    def __init__(self, config: TechniqueConfig, labels: Sequence[str], hidden_size: int, statistics: Mapping[str, Any]) -> None:
+        super().__init__(config, labels, hidden_size, statistics)
+        self.lowest, highest = statistics["pitch_range"]
+        self.pitches = highest - self.lowest + 1 if config.pitch else 1
+        self.class_weights: Tensor
+        self.register_buffer("class_weights", torch.tensor(statistics["class_weights"]), persistent=False)
+        self.plane = self._mlp(hidden_size, len(labels) * self.pitches)
+        self.onset = self._mlp(hidden_size, 1) if config.onset else None
+        self.refine = nn.ModuleDict()
+        if config.onset:
+            self.refine["technique"] = Refiner(len(labels))
+            if config.pitch:
+                self.refine["pitch"] = Refiner(self.pitches)
+        self.decoder: Decoder = config.decoder or ("onset_confirmed" if config.onset else "rising_edges")
+        self.thresholds = {"technique": [0.5] * len(labels), "onset": 0.5}
+
+    def _mlp(self, inputs: int, outputs: int) -> nn.Sequential:
+        hidden = self.config.hidden
+        return nn.Sequential(nn.Linear(inputs, hidden), nn.Dropout(self.config.dropout), nn.ReLU(), nn.Linear(hidden, outputs))
+
+    @classmethod
+    def measure(
+        cls, config: TechniqueConfig, labels: Sequence[str], annotations: Sequence[Annotation], rate: float
+    ) -> dict[str, Any]:
+        """Class weights from the classes' shares of positive frames, and the pitch range."""
+        frames = dict.fromkeys(labels, 0)
+        pitches = [note.pitch for annotation in annotations for note in annotation.notes if note.pitch is not None]
+        for annotation in annotations:
+            for note in annotation.notes:
+                if note.technique is not None:
+                    start, stop = decoding.frame_span(note, rate)
+                    frames[note.technique] += stop - start
+        span = config.pitch_range or (math.floor(min(pitches)), math.ceil(max(pitches))) if pitches else (0, 0)
+        weights = class_weights(list(frames.values()), config.class_weight_power)
+        return {"pitch_range": list(span), "class_weights": [round(float(weight), 4) for weight in weights]}
+
+    def targets(self, annotation: Annotation, grid: FrameGrid) -> dict[str, NDArray[np.float32]]:
+        """``technique``, ``pitch``, ``onset`` rolls and their masks (``..._mask``, ``[frames, 1]``)."""
+        rolls = {
+            "technique": np.zeros((grid.frames, len(self.labels)), np.float32),
+            "pitch": np.zeros((grid.frames, self.pitches), np.float32),
+            "onset": np.zeros((grid.frames, 1), np.float32),
+        }
+        masks = {f"{name}_mask": np.zeros((grid.frames, 1), np.float32) for name in rolls}
+        for mask in masks.values():
+            mask[: grid.real] = 1.0
+            for begin, end in annotation.unlabelled:
+                mask[max(0, math.floor(begin * grid.rate) - grid.start) : max(0, math.ceil(end * grid.rate) - grid.start)] = 0.0
+        for note in annotation.notes:
+            begin, end = decoding.frame_span(note, grid.rate)
+            start, stop = max(0, begin - grid.start), min(grid.frames, end - grid.start)
+            if stop <= start:
+                continue
+            if note.technique is None:
+                masks["technique_mask"][start:stop] = 0.0
+            else:
+                rolls["technique"][start:stop, self.labels.index(note.technique)] = 1.0
+            index = None if note.pitch is None else round(note.pitch) - self.lowest
+            if index is None or not 0 <= index < self.pitches:
+                masks["pitch_mask"][start:stop] = 0.0
+            else:
+                rolls["pitch"][start:stop, index] = 1.0
+            if begin >= grid.start:
+                rolls["onset"][start] = 1.0
+        return {**rolls, **masks}
+
+    def forward(self, mixed: Tensor) -> dict[str, Tensor]:
+        """See :class:`Head`."""
+        plane = self.plane(mixed).unflatten(-1, (len(self.labels), self.pitches))
+        logits = {"technique": plane.sum(dim=-1)}
+        if self.config.pitch:
+            logits["pitch"] = plane.sum(dim=-2)
+        if self.onset is not None:
+            onset = self.onset(mixed)
+            for name, refiner in self.refine.items():
+                logits[name] = refiner(logits[name], onset.detach())
+            logits["onset"] = onset
+        return logits
+
+    def loss(self, logits: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """L_technique + .5 L_pitch + .5 L_onset (MERTech, section III; weights of the positives from its released code)."""
+        weights: dict[str, tuple[float, Tensor | float]] = {
+            "technique": (1.0, self.class_weights),
+            "pitch": (self.config.pitch_weight, 1.0),
+            "onset": (self.config.onset_weight, self.config.onset_positive_weight),
+        }
+        return {
+            name: self.config.weight * factor * masked_bce(logits[name], targets[name], targets[f"{name}_mask"], positive)
+            for name, (factor, positive) in weights.items()
+            if name in logits
+        }
+
+    def tune(self, references: Sequence[Annotation], activations: Sequence[Activations], rate: float) -> None:
+        """Thresholds that maximise event macro F1 on validation data."""
+        onsets = [a["onset"] for a in activations] if self.config.onset else None
+        rolls = [a["technique"] for a in activations]
+        self.thresholds = tune_thresholds(references, rolls, onsets, self.decoder, self.labels, rate)
+
+    def decode(self, activations: Activations, rate: float) -> Annotation:
+        """Events by the configured decoder, with pitches when there is a pitch branch."""
+        return self._decode(activations, rate, self.decoder)
+
+    def _decode(self, activations: Activations, rate: float, decoder: Decoder) -> Annotation:
+        onset = activations["onset"][:, 0] if self.config.onset else None
+        pitch = activations["pitch"] if self.config.pitch else None
+        notes = decoding.decode(
+            activations["technique"], onset, self.thresholds, decoder, rate, self.labels, pitch=pitch, lowest_pitch=self.lowest
+        )
+        return Annotation(tuple(notes))
+
+    def score(self, references: Sequence[Annotation], activations: Sequence[Activations], rate: float) -> dict[str, Any]:
+        """Frame and event scores after post-processing; ``before`` holds those of the thresholded activations themselves.
+
+        ``pitch_frame_f1`` is micro F1 over all (pitch, frame) cells at threshold .5 (MERTech, released code).
+        """
+        scores = self._scores(references, activations, rate, self.decoder)
+        if self.decoder != "rising_edges":
+            scores["before"] = self._scores(references, activations, rate, "rising_edges")
+            del scores["before"]["per_class"]
+        if self.config.pitch:
+            scores["pitch_frame_f1"] = self._pitch_f1(references, activations, rate)
+        return scores
+
+    def _scores(
+        self, references: Sequence[Annotation], activations: Sequence[Activations], rate: float, decoder: Decoder
+    ) -> dict[str, Any]:
+        estimates = [self._decode(item, rate, decoder) for item in activations]
+        lengths = [len(item["technique"]) for item in activations]
+        rolls = [
+            [decoding.render(item.notes, self.labels, frames, rate) for item, frames in zip(annotations, lengths, strict=True)]
+            for annotations in (references, estimates)
+        ]
+        masks = [scoring.labelled_at(item, np.arange(n) / rate) for item, n in zip(references, lengths, strict=True)]
+        return scoring.merge_scores(
+            scoring.frame_scores(*rolls, masks, self.labels), scoring.event_scores(references, estimates, self.labels)
+        )
+
+    def _pitch_f1(self, references: Sequence[Annotation], activations: Sequence[Activations], rate: float) -> float:
+        hits = total = 0.0
+        for reference, item in zip(references, activations, strict=True):
+            frames = len(item["pitch"])
+            target = self.targets(reference, FrameGrid(0, frames, rate, frames))
+            labelled = target["pitch_mask"][:, 0] > 0
+            truth, guess = target["pitch"][labelled] > 0, item["pitch"][labelled] > 0.5
+            hits += float((truth & guess).sum())
+            total += float(truth.sum() + guess.sum())
+        return 2 * hits / total if total else 0.0

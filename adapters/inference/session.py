@@ -1,0 +1,61 @@
+"""A loaded adapter, ready to annotate recordings of any length."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import torch
+
+from etude.adapters import artifact
+from etude.adapters.annotations import Annotation, Note
+from etude.adapters.audio import probe
+from etude.adapters.build import build_backbone, build_model
+from etude.adapters.heads import Activations, Head
+from etude.adapters.inference.activations import FileStates, frames_of, track_activations
+from etude.adapters.inference.windows import plan
+from etude.adapters.training.recipe import parse_recipe
+
+BATCH = 4
+
+
+class Session:
+    """``session(path)`` annotates a recording.
+
+    ``weights`` names the backbone's weights where they differ from the training machine's path; a fingerprint check makes sure
+    that they are the same weights. Raises :class:`UserError` for a damaged artifact or another backbone.
+    """
+
+    def __init__(self, adapter: str | Path, *, weights: str | None = None, device: str | None = None) -> None:
+        self.artifact = artifact.load(Path(adapter))
+        manifest = self.artifact.manifest
+        overrides = [] if weights is None else [f"backbone.weights={weights}"]
+        self.recipe = parse_recipe(self.artifact.recipe, overrides, where=f"{adapter}/recipe.yaml")
+        backbone = build_backbone(self.recipe.backbone)
+        artifact.check_backbone(self.artifact, backbone)
+        self.model = build_model(self.recipe, backbone, manifest.labels, manifest.statistics)
+        self.model.load_trainable(self.artifact.tensors)
+        for name, head in self.heads.items():
+            head.thresholds = manifest.thresholds[name]
+        self.model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+
+    @property
+    def heads(self) -> dict[str, Head]:
+        """The heads by name."""
+        return cast(dict[str, Head], dict(self.model.heads.items()))
+
+    def activations(self, path: str | Path) -> dict[str, Activations]:
+        """Probabilities of every head over the whole recording, by head and output, each ``[frames, classes]``."""
+        path = Path(path)
+        info, backbone = probe(path), self.model.backbone
+        frames = frames_of(backbone, info)
+        overlap = min(round(self.recipe.train.overlap * backbone.frame_rate), backbone.frames_per_window - 1)
+        windows = plan(frames, backbone.frames_per_window, overlap)
+        return track_activations(self.model, windows, frames, FileStates(self.model, path, info, windows), BATCH)
+
+    def __call__(self, path: str | Path) -> Annotation:
+        """The annotation of a recording: the events of all heads. Raises :class:`UserError` for unreadable audio."""
+        notes: list[Note] = []
+        for name, activations in self.activations(path).items():
+            notes += self.heads[name].decode(activations, self.model.backbone.frame_rate).notes
+        return Annotation(tuple(notes))

@@ -1,0 +1,117 @@
+"""Low-rank adapters through peft: LoRA (Hu et al. 2021), DoRA (Liu et al. 2024) and IA3 (Liu et al. 2022).
+
+peft injects its layers into the backbone in place; tensors leave this file under canonical names only
+(``blocks.07.attn.q.lora_A``), because module paths change between library releases.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, StringConstraints
+from torch import nn
+
+from etude.adapters.backbones import Backbone
+from etude.adapters.errors import UserError
+from etude.adapters.methods import Method, MethodConfig
+
+LastBlocks = Annotated[str, StringConstraints(pattern=r"^(all|last [1-9]\d*)$")]
+
+
+class LoraConfig(MethodConfig):
+    """Which sites of which blocks are adapted, and how."""
+
+    name: Literal["lora"] = "lora"
+    variant: Literal["lora", "dora", "ia3"] = "lora"
+    rank: int = Field(8, ge=1)
+    alpha: float = Field(8.0, gt=0)
+    """The update is scaled by ``alpha / rank``."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    sites: tuple[str, ...] = Field(("attn.q", "attn.v"), min_length=1)
+    """Site names without their block: ``attn.q``, ``attn.k``, ``attn.v``, ``attn.out``, ``ffn.in``, ``ffn.out``."""
+    blocks: LastBlocks | tuple[int, ...] = "all"
+    """``all``, ``last N``, or a list of block indices from 0."""
+
+
+class Lora(Method):
+    """Trains two low-rank matrices (or one scaling vector, IA3) beside each chosen linear layer."""
+
+    Config: ClassVar[type[MethodConfig]] = LoraConfig
+    config: LoraConfig
+
+    def __init__(self, config: LoraConfig) -> None:
+        super().__init__(config)
+        self._parameters: dict[str, nn.Parameter] = {}
+        self._dropouts: list[nn.Module] = []
+
+    def _blocks(self, backbone: Backbone) -> list[int]:
+        chosen, count = self.config.blocks, backbone.num_blocks
+        if chosen == "all":
+            return list(range(count))
+        if isinstance(chosen, str):
+            return list(range(max(0, count - int(chosen.removeprefix("last "))), count))
+        if wrong := [index for index in chosen if not 0 <= index < count]:
+            raise UserError(
+                f"{backbone.id} has no block {wrong[0]}", where="method.blocks", fix=f"blocks are 0 to {count - 1}, or 'last N'"
+            )
+        return sorted(set(chosen))
+
+    def sites(self, backbone: Backbone) -> list[str]:
+        """The canonical sites to adapt. Raises :class:`UserError` that lists the candidates when a site name matches nothing."""
+        blocks = self._blocks(backbone)
+        candidates = sorted({site.split(".", 2)[2] for site in backbone.sites})
+        if unknown := [site for site in self.config.sites if site not in candidates]:
+            raise UserError(
+                f"{backbone.id} has no site '{unknown[0]}'", where="method.sites", fix=f"its sites are {', '.join(candidates)}"
+            )
+        return [f"blocks.{block:02d}.{site}" for block in blocks for site in self.config.sites]
+
+    def first_block(self, backbone: Backbone) -> int:
+        """The lowest adapted block."""
+        return min(self._blocks(backbone), default=backbone.num_blocks)
+
+    def attach(self, backbone: Backbone) -> None:
+        """Inject peft's layers. Raises :class:`UserError` when no site matches."""
+        from peft import inject_adapter_in_model
+
+        paths = {site: backbone.sites[site] for site in self.sites(backbone)}
+        if not paths:
+            raise UserError("no block to adapt", where="method.blocks", fix=f"{backbone.id} has {backbone.num_blocks} blocks")
+        base = {id(parameter) for parameter in backbone.model.parameters()}
+        inject_adapter_in_model(self._peft_config(paths), backbone.model)
+        for site, path in paths.items():
+            layer = backbone.model.get_submodule(path)
+            for name, parameter in layer.named_parameters():
+                if id(parameter) not in base:
+                    short = name.removesuffix(".weight").removesuffix(".default").removesuffix("_vector")
+                    self._parameters[f"{site}.{short}"] = parameter.requires_grad_(True)
+            if dropout := getattr(layer, "lora_dropout", None):
+                self._dropouts.append(dropout)
+        backbone.exclude_from_fingerprint(self._parameters.values())
+        backbone.eval()
+
+    def _peft_config(self, paths: dict[str, str]) -> Any:
+        from peft import IA3Config
+        from peft import LoraConfig as PeftLoraConfig
+
+        target = "|".join(re.escape(path) for path in paths.values())
+        if self.config.variant == "ia3":
+            feedforward = "|".join(re.escape(path) for site, path in paths.items() if ".ffn." in site)
+            return IA3Config(target_modules=target, feedforward_modules=feedforward or [])
+        return PeftLoraConfig(
+            r=self.config.rank,
+            lora_alpha=self.config.alpha,
+            lora_dropout=self.config.dropout,
+            use_dora=self.config.variant == "dora",
+            target_modules=target,
+        )
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """Trainable parameters by canonical name; empty before :meth:`attach`."""
+        return dict(self._parameters)
+
+    def train(self, mode: bool) -> None:
+        """Only LoRA's own dropout ever leaves ``eval()``."""
+        for dropout in self._dropouts:
+            dropout.train(mode)

@@ -1,0 +1,75 @@
+"""Scores of a model over tracks, the tracks shared out over all processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list, gather_object
+
+from etude.adapters.heads import Activations, Head
+from etude.adapters.inference.activations import frames_of, track_activations
+from etude.adapters.model import AdaptedModel
+from etude.adapters.training.feature_store import FrozenStates
+from etude.adapters.training.interrupt import Interruption
+
+Scores = dict[str, dict[str, Any]]
+"""Head -> its scores."""
+
+
+def collect_activations(
+    model: AdaptedModel,
+    states: FrozenStates,
+    accelerator: Accelerator,
+    batch_size: int,
+    advance: Callable[[int], None],
+    interruption: Interruption | None = None,
+) -> list[dict[str, Activations]]:
+    """Activations by head of every track of ``states``, in track order; complete on the main process only."""
+    windows = states.windows
+    found: list[tuple[int, dict[str, Activations]]] = []
+    for index in range(accelerator.process_index, len(windows.tracks), accelerator.num_processes):
+        if interruption is not None:
+            interruption.check()
+        positions = windows.of_track[index]
+        own = [windows.windows[position][1] for position in positions]
+        frames = frames_of(model.backbone, windows.tracks[index].info)
+        result = track_activations(model, own, frames, lambda rows, p=positions: states([p[row] for row in rows]), batch_size)
+        found.append((index, result))
+        advance(1)
+    gathered = cast(list[tuple[int, dict[str, Activations]]], gather_object(found))
+    return [activations for _, activations in sorted(gathered, key=lambda item: item[0])]
+
+
+def evaluate(
+    model: AdaptedModel,
+    states: FrozenStates,
+    accelerator: Accelerator,
+    batch_size: int,
+    advance: Callable[[int], None],
+    interruption: Interruption | None = None,
+    *,
+    tune: bool = True,
+) -> Scores:
+    """Scores of every head, the same on all processes; with ``tune``, thresholds are chosen on these tracks first."""
+    activations = collect_activations(model, states, accelerator, batch_size, advance, interruption)
+    scores: Scores = {}
+    if accelerator.is_main_process:
+        references = [track.annotation for track in states.windows.tracks]
+        for name, module in model.heads.items():
+            head, own = cast(Head, module), [item[name] for item in activations]
+            if tune:
+                head.tune(references, own, model.backbone.frame_rate)
+            scores[name] = head.score(references, own, model.backbone.frame_rate)
+    return cast(list[Scores], broadcast_object_list([scores]))[0]
+
+
+def flatten(scores: Scores) -> dict[str, float]:
+    """``head.score`` -> number, tables left out."""
+    return {
+        f"{head}.{name}": float(value)
+        for head, values in scores.items()
+        for name, value in values.items()
+        if isinstance(value, int | float)
+    }

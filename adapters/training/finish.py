@@ -1,0 +1,78 @@
+"""The end of a run: what was trained, with its scores, becomes an artifact."""
+
+from __future__ import annotations
+
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from etude.adapters import artifact
+from etude.adapters.datasets import Dataset
+from etude.adapters.heads import Head
+from etude.adapters.model import AdaptedModel
+from etude.adapters.training.evaluation import Scores, flatten
+from etude.adapters.training.recipe import Recipe
+from etude.hub_cards.card import render_card
+
+PACKAGES = ("torch", "transformers", "peft", "accelerate", "safetensors")
+
+
+def round_to(model: AdaptedModel, dtype: str) -> None:
+    """Give the trained tensors the precision they are stored in, so that the scores are those of the stored adapter."""
+    kind = getattr(torch, dtype)
+    model.load_trainable({name: tensor.to(kind).float() for name, tensor in model.trainable_state().items()})
+
+
+def write_artifact(
+    out: Path, recipe: Recipe, dataset: Dataset, model: AdaptedModel, fingerprint: str, metrics: dict[str, Scores]
+) -> None:
+    """Write ``out``; ``metrics`` holds the scores by split. Raises :class:`UserError` when the disk refuses."""
+    manifest = _manifest(recipe, dataset, model, fingerprint, metrics)
+    text = recipe.dump()
+    artifact.save(
+        out,
+        manifest=manifest,
+        tensors=model.trainable_state(),
+        recipe=text,
+        metrics=metrics,
+        card=render_card(manifest, metrics, text),
+        dtype=recipe.train.dtype,
+    )
+
+
+def _manifest(
+    recipe: Recipe, dataset: Dataset, model: AdaptedModel, fingerprint: str, metrics: dict[str, Scores]
+) -> artifact.Manifest:
+    backbone, heads = model.backbone, cast(dict[str, Head], dict(model.heads.items()))
+    headline: dict[str, Any] = flatten(metrics.get("test") or metrics["validation"])
+    return artifact.Manifest(
+        name=recipe.name,
+        created=datetime.now(UTC).date().isoformat(),
+        etude_version=version("etude"),
+        versions={"python": platform.python_version(), **{package: version(package) for package in PACKAGES}},
+        seed=recipe.seed,
+        backbone=artifact.BackboneRef(
+            name=recipe.backbone.name,
+            id=backbone.id,
+            revision=backbone.revision,
+            fingerprint=fingerprint,
+            licence=backbone.licence,
+            sample_rate=backbone.sample_rate,
+            frame_rate=backbone.frame_rate,
+            hidden_size=backbone.hidden_size,
+            num_blocks=backbone.num_blocks,
+        ),
+        method=recipe.method.name,
+        labels={name: head.labels for name, head in heads.items()},
+        thresholds={name: head.thresholds for name, head in heads.items()},
+        statistics={name: head.statistics for name, head in heads.items()},
+        dataset=recipe.data.name,
+        data_licence=dataset.licence,
+        trainable=model.trainable_counts(),
+        scores=headline,
+        metric=recipe.train.metric,
+    )

@@ -1,0 +1,89 @@
+"""What a user sees of a run: progress bars, a line per epoch, TensorBoard logs, a history file and plots."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from etude.adapters.inference.plot import plot_training
+
+
+class Reporter:
+    """Writes to the terminal and to the run folder; silent on all processes but the main one."""
+
+    def __init__(self, run: Path, *, enabled: bool) -> None:
+        self.run, self.enabled = run, enabled
+        self.console = Console(stderr=True, quiet=not enabled)
+        self._bars = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not enabled or not self.console.is_terminal,
+        )
+        self._board: Any = None
+
+    def __enter__(self) -> Reporter:
+        self._bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self._bars.stop()
+        if self._board is not None:
+            self._board.close()
+
+    @contextmanager
+    def task(self, description: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
+        """A progress bar for the block; call the value with the number of items done."""
+        task = self._bars.add_task(description, total=total, completed=done)
+        try:
+            yield lambda count: self._bars.advance(task, count)
+        finally:
+            self._bars.remove_task(task)
+
+    def say(self, text: str) -> None:
+        """One line above the progress bars."""
+        self._bars.console.print(text, highlight=False)
+
+    def epoch(self, row: dict[str, Any], history: list[dict[str, Any]]) -> None:
+        """Report a finished epoch; ``history`` holds all rows including this one."""
+        if not self.enabled:
+            return
+        text = f"epoch {row['epoch']:>3}  loss {row['train_loss']:.4f}"
+        if "metric" in row:
+            text += f"  {row['metric_name']} {row['metric']:.3f}"
+        self.say(text)
+        (self.run / "history.jsonl").write_text("".join(json.dumps(item) + "\n" for item in history), encoding="utf-8")
+        self._log(row)
+        if "metric" in row:
+            plot_training(history, self.run / "training.png")
+
+    def _log(self, row: dict[str, Any]) -> None:
+        if self._board is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(self.run / "tensorboard"))  # type: ignore[no-untyped-call]
+        for name, value in row.items():
+            if isinstance(value, int | float) and name not in ("epoch", "metric"):
+                self._board.add_scalar(name.replace(".", "/"), value, row["epoch"])
+        for label, value in row.get("per_class_f1", {}).items():
+            self._board.add_scalar(f"event_f1/{label}", value, row["epoch"])
+        self._board.flush()

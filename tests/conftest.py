@@ -1,0 +1,70 @@
+"""A small data set whose techniques are easy to tell apart, and a recipe for it."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from etude.adapters.annotations import Note, write_events
+
+os.environ.setdefault("ACCELERATE_USE_CPU", "true")
+RATE = 16000
+
+
+def toy_phrase(rng, seconds=4.0):
+    """Notes of two techniques: steady tones (``tone``) and tones under noise (``buzz``); audio and its labels."""
+    audio, notes, time = rng.normal(0, 1e-4, int(seconds * RATE)), [], 0.1
+    while time < seconds - 0.5:
+        length, pitch = rng.uniform(0.25, 0.45), int(rng.integers(55, 67))
+        start, stop = int(time * RATE), int((time + length) * RATE)
+        t = np.arange(stop - start) / RATE
+        technique = ("tone", "buzz")[int(rng.integers(2))]
+        wave = np.sin(2 * np.pi * 440 * 2 ** ((pitch - 69) / 12) * t) * np.exp(-3 * t)
+        if technique == "buzz":
+            wave = wave + rng.normal(0, 0.5, len(t))
+        audio[start:stop] += 0.3 * wave
+        notes.append(Note(time, time + length, pitch, technique))
+        time += length + rng.uniform(0.03, 0.2)
+    return audio.astype(np.float32), notes
+
+
+def write_toy_dataset(root: Path, counts: dict[str, int], seconds: float = 4.0) -> Path:
+    """A manifest data set in ``root``; returns the manifest's path."""
+    rng, rows = np.random.default_rng(0), ["audio,events,split"]
+    root.mkdir(parents=True, exist_ok=True)
+    for split, count in counts.items():
+        for index in range(count):
+            audio, notes = toy_phrase(rng, seconds)
+            soundfile.write(root / f"{split}{index}.wav", audio, RATE)
+            write_events(root / f"{split}{index}.csv", notes)
+            rows.append(f"{split}{index}.wav,{split}{index}.csv,{split}")
+    (root / "manifest.csv").write_text("\n".join(rows) + "\n")
+    return root / "manifest.csv"
+
+
+RECIPE = """
+name: toy
+seed: 1
+data: {{name: manifest, root: {root}, licence: CC0-1.0}}
+backbone: {{name: whisper, weights: "random:tiny", window: 2.0}}
+method: {{name: heads_only}}
+heads: {{technique: {{hidden: 32}}}}
+train: {{epochs: 3, batch_size: 4, lr: 5.0e-3, overlap: 0.5}}
+"""
+
+
+@pytest.fixture(scope="session")
+def toy_root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("toy")
+    write_toy_dataset(root, {"train": 6, "validation": 2, "test": 2})
+    return root
+
+
+@pytest.fixture(scope="session")
+def toy_recipe(toy_root):
+    """A function from overrides to a recipe for the toy data."""
+    from etude.adapters.training.recipe import parse_recipe
+
+    return lambda *overrides: parse_recipe(RECIPE.format(root=toy_root), overrides)

@@ -1,0 +1,162 @@
+"""Every format is read back with a reader that is not ours."""
+
+import csv
+import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import jams
+import pretty_midi
+import pytest
+
+from etude.adapters.annotations import Annotation, Note, read_events
+from etude.adapters.errors import UserError
+from etude.adapters.inference.export import FORMATS, export
+
+NOTES = (
+    Note(0.5, 1.25, 40.0, "vibrato", confidence=0.5),
+    Note(1.25, 2.0, 43.4, "pizzicato", confidence=1.0),
+    Note(2.0, 3.125, 40.0, "vibrato"),
+)
+SOURCE = Path("takes/bass solo.wav")
+
+
+def write(tmp_path: Path, format: str, notes: tuple[Note, ...] = NOTES, adapter: str | None = "bass-v1") -> Path:
+    path = tmp_path / f"out{FORMATS[format].suffix}"
+    export(Annotation(notes), path, format, duration=4.0, source=SOURCE, adapter=adapter)
+    assert list(tmp_path.iterdir()) == [path]
+    return path
+
+
+def test_csv(tmp_path: Path) -> None:
+    path = write(tmp_path, "csv")
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["onset_time", "offset_time", "technique", "pitch", "confidence"]
+    assert [(float(r["onset_time"]), float(r["offset_time"]), r["technique"], float(r["pitch"])) for r in rows] == [
+        (n.onset, n.offset, n.technique, n.pitch) for n in NOTES
+    ]
+    assert [r["confidence"] for r in rows] == ["0.500", "1.000", ""]
+    notes, problems = read_events(path)
+    assert not problems
+    assert [(n.onset, n.technique) for n in notes] == [(n.onset, n.technique) for n in NOTES]
+
+
+def test_jams(tmp_path: Path) -> None:
+    document = jams.load(str(write(tmp_path, "jams")), validate=True, strict=True)
+    assert document.validate(strict=True)
+    assert document.file_metadata.duration == 4.0
+    assert document.file_metadata.title == "bass solo"
+    (pitches,) = document.search(namespace="note_midi")
+    (tags,) = document.search(namespace="tag_open")
+    assert [(o.time, o.time + o.duration, o.value, o.confidence) for o in pitches] == [
+        (n.onset, n.offset, n.pitch, n.confidence) for n in NOTES
+    ]
+    assert [(o.time, o.value) for o in tags] == [(n.onset, n.technique) for n in NOTES]
+    assert tags.annotation_metadata.data_source == "adapter bass-v1"
+
+
+def test_jams_leaves_out_what_is_not_known(tmp_path: Path) -> None:
+    document = jams.load(str(write(tmp_path, "jams", (Note(0.5, 1, None, "vibrato"),), adapter=None)))
+    assert [a.namespace for a in document.annotations] == ["tag_open"]
+    assert document.annotations[0].annotation_metadata.data_source == "manual annotation"
+
+
+def test_midi(tmp_path: Path) -> None:
+    song = pretty_midi.PrettyMIDI(str(write(tmp_path, "midi")))
+    tracks = {track.name: track.notes for track in song.instruments}
+    assert set(tracks) == {"vibrato", "pizzicato"}
+    assert [(n.pitch, n.velocity) for n in tracks["vibrato"]] == [(40, 64), (40, 100)]
+    assert [(n.pitch, n.velocity) for n in tracks["pizzicato"]] == [(43, 127)]
+    for note, expected in zip(tracks["vibrato"], (NOTES[0], NOTES[2]), strict=True):
+        assert note.start == pytest.approx(expected.onset, abs=0.001)
+        assert note.end == pytest.approx(expected.offset, abs=0.001)
+
+
+def test_midi_ends_a_note_where_its_pitch_is_played_again(tmp_path: Path) -> None:
+    notes = (Note(0, 2, 40, "a"), Note(1, 3, 40, "a"), Note(1, 4, 40, "a"), Note(1, 2, 40, "b"))
+    tracks = {t.name: t.notes for t in pretty_midi.PrettyMIDI(str(write(tmp_path, "midi", notes))).instruments}
+    assert [(round(n.start, 3), round(n.end, 3)) for n in tracks["a"]] == [(0, 1), (1, 4)]
+    assert [(round(n.start, 3), round(n.end, 3)) for n in tracks["b"]] == [(1, 2)]
+
+
+def test_midi_track_names_are_utf8(tmp_path: Path) -> None:
+    song = pretty_midi.PrettyMIDI(str(write(tmp_path, "midi", (Note(0, 1, 60, "颤音"), Note(0, 1, 60)))))
+    assert {track.name.encode("latin-1").decode() for track in song.instruments} == {"颤音", "note"}
+
+
+def test_midi_refuses_notes_without_pitch(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"1 of 2 notes have no pitch.*first at 0\.00 s.*'pitch: true'"):
+        write(tmp_path, "midi", (Note(0, 1, None, "vibrato"), Note(1, 2, 40, "vibrato")))
+    assert not list(tmp_path.iterdir())
+
+
+def test_audacity(tmp_path: Path) -> None:
+    notes = (*NOTES, Note(3, 3.5, None, "point\tnote"), Note(3.5, 4))
+    rows = [line.split("\t") for line in write(tmp_path, "audacity", notes).read_text(encoding="utf-8").splitlines()]
+    assert [(float(start), float(end), label) for start, end, label in rows] == [
+        (0.5, 1.25, "vibrato 40"),
+        (1.25, 2.0, "pizzicato 43.4"),
+        (2.0, 3.125, "vibrato 40"),
+        (3.0, 3.5, "point note"),
+        (3.5, 4.0, "note"),
+    ]
+
+
+def test_json(tmp_path: Path) -> None:
+    document = json.loads(write(tmp_path, "json").read_text(encoding="utf-8"))
+    assert (document["recording"], document["duration"], document["adapter"]) == ("bass solo.wav", 4.0, "bass-v1")
+    assert tuple(Note(**fields) for fields in document["notes"]) == NOTES
+    assert document["notes"][2]["confidence"] is None
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_no_notes_is_a_valid_file(tmp_path: Path, format: str) -> None:
+    path = write(tmp_path, format, ())
+    if format == "jams":
+        jams.load(str(path))
+    elif format == "midi":
+        assert pretty_midi.PrettyMIDI(str(path)).instruments == []
+    elif format == "json":
+        assert json.loads(path.read_text())["notes"] == []
+
+
+def test_unknown_format(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="did you mean 'midi'"):
+        export(Annotation(NOTES), tmp_path / "out", "midy", duration=4.0, source=SOURCE)
+
+
+def test_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nowhere/out\.csv: cannot be written: No such file"):
+        export(Annotation(NOTES), tmp_path / "nowhere" / "out.csv", "csv", duration=4.0, source=SOURCE)
+
+
+def test_a_folder_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "out.csv").mkdir()
+    with pytest.raises(UserError, match="cannot be written: Is a directory"):
+        export(Annotation(NOTES), tmp_path / "out.csv", "csv", duration=4.0, source=SOURCE)
+    assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
+
+
+@contextmanager
+def file_size_limit(size: int) -> Iterator[None]:
+    """The kernel refuses to write beyond ``size`` bytes, as it does on a full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_running_out_of_space_keeps_the_older_file(tmp_path: Path, format: str) -> None:
+    path = write(tmp_path, format)
+    before = path.read_bytes()
+    many = Annotation(tuple(Note(i / 10, i / 10 + 0.1, 30 + i % 50, "vibrato") for i in range(1500)))
+    with file_size_limit(4096), pytest.raises(UserError, match="cannot be written"):
+        export(many, path, format, duration=150.0, source=SOURCE)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,79 @@
+"""The package as it installs: lazy names, folder mapping, pinned versions, recipe headers."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from importlib import import_module
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import etude
+from etude.recipes import packaged
+
+ROOT = Path(__file__).parents[1]
+
+
+def pyproject() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+@pytest.mark.parametrize("module", ["etude", "etude.cli.recipes"])
+def test_importing_stays_light(module: str) -> None:
+    heavy = f"import {module}, sys; print([m for m in ('torch', 'transformers', 'matplotlib') if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", sorted(etude._LAZY))
+def test_lazy_name_leads_to_its_module(name: str) -> None:
+    assert getattr(etude, name) is getattr(import_module(etude._LAZY[name]), name)
+    assert name in etude.__all__
+
+
+def test_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'Sesion'"):
+        _ = etude.Sesion
+
+
+def test_every_package_folder_is_mapped() -> None:
+    mapped = pyproject()["tool"]["setuptools"]["package-dir"]
+    folders = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert {f"etude.{folder}": folder for folder in folders} | {"etude": "src/etude"} == mapped
+
+
+def test_every_folder_with_modules_is_a_package() -> None:
+    # Without its __init__.py a subfolder would still install, but as a namespace that the registry's contracts cannot live in.
+    for folder in pyproject()["tool"]["setuptools"]["package-dir"].values():
+        for module in (ROOT / folder).rglob("*.py"):
+            assert (module.parent / "__init__.py").is_file(), f"{module.parent.relative_to(ROOT)} has no __init__.py"
+
+
+def test_constraints_pin_every_direct_dependency_within_its_range() -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = dict(line.split("==") for line in lines if not line.startswith("#"))
+    versions = {canonicalize_name(name): version for name, version in pins.items()}
+    project = pyproject()["project"]
+    extras = [text for group in project["optional-dependencies"].values() for text in group]
+    for requirement in map(Requirement, [*project["dependencies"], *extras]):
+        if requirement.name != project["name"]:
+            assert requirement.specifier.contains(versions[canonicalize_name(requirement.name)]), str(requirement)
+
+
+@pytest.mark.parametrize("name", packaged())
+def test_recipe_says_how_to_run_it(name: str) -> None:
+    header = takewhile(lambda line: line.startswith("#"), packaged()[name].read_text(encoding="utf-8").splitlines())
+    assert f"adapt train recipes/{name}.yaml" in "\n".join(header)
+
+
+def test_recipes_are_listed_by_file_name() -> None:
+    assert packaged()
+    assert set(packaged()) == {
+        path.name.removesuffix(".yaml") for path in (ROOT / "recipes").iterdir() if path.suffix == ".yaml"
+    }

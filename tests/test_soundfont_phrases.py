@@ -1,0 +1,253 @@
+import sys
+from itertools import groupby, pairwise
+
+import librosa
+import numpy as np
+import pytest
+import soundfile
+from numpy.random import default_rng
+from pydantic import ValidationError
+
+from etude.adapters import registry
+from etude.adapters.datasets import SPLITS
+from etude.adapters.datasets.soundfont_phrases import STRINGS, TECHNIQUES, Event, compose
+from etude.adapters.errors import UserError
+from etude.adapters.soundfont import DAMPING, Stroke, render, voice
+
+pytest.importorskip("midirenderer")
+KOTO, RATE = 107, 24_000
+
+
+def only(technique, wanted, seconds=8.0):
+    """The first ``wanted`` events of one technique, in phrases of nothing else."""
+    found = []
+    for seed in range(100):
+        found += compose((technique,), seconds, default_rng(seed))
+        if len(found) >= wanted:
+            return found[:wanted]
+    raise AssertionError(technique)
+
+
+def audio_of(event):
+    """One event alone, starting at 0.1 s."""
+    shift = 0.1 - event.strokes[0].onset
+    strokes = [
+        Stroke(s.onset + shift, s.offset + shift, s.pitch, s.velocity, tuple((t + shift, b) for t, b in s.bend))
+        for s in event.strokes
+    ]
+    return render(strokes, KOTO, strokes[-1].offset + 0.1, RATE), strokes
+
+
+HOP = 128
+
+
+def pitch_track(audio, near, hop=HOP):
+    """MIDI pitch per hop, NaN where unvoiced, searched within 5 semitones of ``near``."""
+    low, high = librosa.midi_to_hz((near - 5, near + 5))
+    f0, _, _ = librosa.pyin(audio, fmin=low, fmax=high, sr=RATE, frame_length=1024, hop_length=hop)
+    return librosa.hz_to_midi(f0)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_an_eight_second_phrase_holds_every_technique_one_event_at_a_time(seed):
+    events = compose(TECHNIQUES, 8.0, default_rng(seed))
+    assert {event.technique for event in events} == set(TECHNIQUES)
+    strokes = [stroke for event in events for stroke in event.strokes]
+    assert all(a.offset <= b.onset + 1e-9 for a, b in pairwise(strokes))
+    assert all(stroke.offset > stroke.onset and 1 <= stroke.velocity <= 127 for stroke in strokes)
+    assert {stroke.pitch for stroke in strokes} <= set(STRINGS)
+    assert all(event.strokes[0].pitch == stroke.pitch for event in events for stroke in event.strokes)
+    assert strokes[0].onset >= 0
+    assert strokes[-1].offset + DAMPING <= 8.0
+
+
+def test_a_glissando_is_a_run_of_short_events_over_neighbouring_strings():
+    events = compose(("glissando", "pluck", "vibrato"), 60.0, default_rng(1))
+    runs = [list(run) for technique, run in groupby(events, lambda event: event.technique) if technique == "glissando"]
+    # Two runs can follow one another; they are told apart by their steps' lengths.
+    runs = [
+        list(run) for joined in runs for _, run in groupby(joined, lambda e: round(e.strokes[0].offset - e.strokes[0].onset, 6))
+    ]
+    assert len(runs) > 5
+    for run in runs:
+        assert 5 <= len(run) <= 9
+        assert set(np.diff([STRINGS.index(event.strokes[0].pitch) for event in run])) in ({1}, {-1})
+        assert all(0.05 < event.strokes[0].offset - event.strokes[0].onset < 0.13 for event in run)
+        assert all(a.strokes[0].offset == pytest.approx(b.strokes[0].onset) for a, b in pairwise(run))
+
+
+def test_the_sound_begins_at_the_label_for_every_string():
+    spots = [(0.1 + 0.4 * i, pitch) for i, pitch in enumerate(STRINGS)]
+    strokes = [Stroke(at, at + 0.3, pitch) for at, pitch in spots]
+    errors = {}
+    for compensate in (True, False):
+        audio = render(strokes, KOTO, 5.0, RATE, compensate=compensate)
+        late = []
+        for at, _ in spots:
+            around = audio[round((at - 0.05) * RATE) : round((at + 0.1) * RATE)]
+            # Independent of the calibration's amplitude rule: where short-time energy has risen by most.
+            energy = np.convolve(around**2, np.ones(24) / 24, "same")
+            rise = np.log(energy[24:] + 1e-5) - np.log(energy[:-24] + 1e-5)
+            late.append((np.argmax(rise) + 12) / RATE - 0.05)
+        errors[compensate] = np.abs(late)
+    assert errors[True].max() < 0.002
+    assert errors[False].min() > 0.002
+
+
+def test_labels_agree_with_spectral_flux_in_whole_phrases():
+    for seed in range(2):
+        events = compose(TECHNIQUES, 8.0, default_rng(seed))
+        audio = render([s for e in events for s in e.strokes], KOTO, 8.0, RATE)
+        level = np.log1p(100 * np.abs(librosa.stft(audio, n_fft=256, hop_length=24)))
+        flux = np.maximum(0, level[:, 6:] - level[:, :-6]).sum(axis=0)  # index i is 3 ms + i ms
+        for onset in (s.onset for e in events for s in e.strokes):
+            first = max(0, round((onset - 0.03) * 1000))
+            peak = (first + np.argmax(flux[first : round((onset + 0.03) * 1000)]) + 3) / 1000
+            assert abs(peak - onset) < 0.005
+
+
+def test_the_sound_ends_where_it_is_damped():
+    audio = render([Stroke(0.1, 0.6, 62)], KOTO, 1.0, RATE)
+    level = lambda a, b: np.sqrt(np.mean(audio[round(a * RATE) : round(b * RATE)] ** 2))  # noqa: E731
+    assert level(0.57, 0.6) > 0.1 * level(0.1, 0.2)
+    assert level(0.6 + DAMPING + 0.01, 1.0) < 1e-3 * level(0.1, 0.2)
+
+
+def test_a_note_that_has_decayed_is_not_labelled_any_longer():
+    event = Event("pluck", (Stroke(0.1, 3.9, 74),))
+    note = event.note(KOTO)
+    assert note.offset < 3.0
+    audio = np.abs(render(event.strokes, KOTO, 4.0, 48_000))
+    decibels = 20 * np.log10(audio / audio.max() + 1e-9)
+    assert decibels[round((note.offset - 0.005) * 48_000) :].max() > -34.2
+    assert decibels[round((note.offset + 0.005) * 48_000) :].max() < -34
+    assert event.note(52).offset == pytest.approx(0.1 + voice(52, 74).ring)  # a choir does not decay
+    assert voice(52, 74).ring > 2.5
+
+
+def test_vibrato_is_heard_at_its_rate_and_depth():
+    for event in only("vibrato", 3):
+        audio, (stroke,) = audio_of(event)
+        times, bends = np.array(stroke.bend).T
+        ups = times[1:][(bends[:-1] < 0) & (bends[1:] >= 0)]
+        track = pitch_track(audio, stroke.pitch)
+        inside = track[round((times[0] + 0.02) * RATE / HOP) : round((stroke.offset - 0.03) * RATE / HOP)]
+        curve = np.nan_to_num(inside - np.nanmedian(inside))
+        spectrum = np.abs(np.fft.rfft(curve * np.hanning(len(curve)), 16 * len(curve)))
+        spectrum[: round(2 * 16 * len(curve) * HOP / RATE)] = 0
+        rate = np.argmax(spectrum) * RATE / HOP / (16 * len(curve))
+        assert rate == pytest.approx(1 / np.diff(ups).mean(), abs=0.4)
+        assert 4.7 < rate < 7.3
+        depth = (np.nanpercentile(inside, 98) - np.nanpercentile(inside, 2)) / 2
+        assert depth == pytest.approx(bends.max(), abs=0.1)
+        assert np.nanmedian(track[round(0.12 * RATE / HOP) : round(0.14 * RATE / HOP)]) == pytest.approx(stroke.pitch, abs=0.15)
+
+
+@pytest.mark.parametrize(("technique", "direction"), [("upward_portamento", 1), ("downward_portamento", -1)])
+def test_portamento_slides_from_the_labelled_pitch_by_one_to_three_semitones(technique, direction):
+    for event in only(technique, 3):
+        audio, (stroke,) = audio_of(event)
+        track = pitch_track(audio, stroke.pitch)
+        begin, end = stroke.bend[0][0], stroke.bend[-1][0]
+        assert 0.1 <= end - begin + 0.006 <= 0.31
+        before = np.nanmedian(track[round(0.115 * RATE / HOP) : round((begin + 0.02) * RATE / HOP)])
+        after = np.nanmedian(track[round((end + 0.03) * RATE / HOP) : round((stroke.offset - 0.02) * RATE / HOP)])
+        assert before == pytest.approx(stroke.pitch, abs=0.2) == event.note(KOTO).pitch
+        assert after - before == pytest.approx(stroke.bend[-1][1], abs=0.15)
+        assert round(direction * (after - before)) in (1, 2, 3)
+
+
+def test_tremolo_strokes_are_heard_at_their_rate():
+    for event in only("tremolo", 2):
+        audio, strokes = audio_of(event)
+        level = np.log1p(100 * np.abs(librosa.stft(audio, n_fft=256, hop_length=24)))
+        flux = np.maximum(0, level[:, 6:] - level[:, :-6]).sum(axis=0)
+        flux = flux[100 : round(strokes[-1].offset * 1000)] - flux.mean()
+        spectrum = np.abs(np.fft.rfft(flux, 20_000))
+        band = slice(6 * 20, 16 * 20)
+        rate = (np.argmax(spectrum[band]) + band.start) / 20
+        assert rate == pytest.approx(1 / (strokes[1].onset - strokes[0].onset), abs=0.4)
+        assert 7.6 < rate < 14.4
+        note = event.note(KOTO)
+        assert (note.onset, note.offset) == (event.strokes[0].onset, event.strokes[-1].offset)
+
+
+def dataset(**fields):
+    found = registry.find("datasets", "soundfont_phrases")
+    return found(found.Config(name="soundfont_phrases", **fields))
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ETUDE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield dataset(phrases={"train": 2, "validation": 1, "test": 1})
+
+
+def test_every_split_holds_every_technique_with_labels_in_range(rendered):
+    assert rendered.techniques == TECHNIQUES
+    for split, count in (("train", 2), ("validation", 1), ("test", 1)):
+        tracks = rendered.tracks(split)
+        assert len(tracks) == count
+        for track in tracks:
+            assert (track.info.sample_rate, track.info.frames, track.info.channels) == (RATE, 8 * RATE, 1)
+            notes = track.annotation.notes
+            assert {note.technique for note in notes} == set(TECHNIQUES)
+            assert all(0 <= note.onset < note.offset <= 8.0 and note.pitch in STRINGS for note in notes)
+            samples, _ = soundfile.read(track.audio)
+            assert 0.5 < np.abs(samples).max() < 1.0
+    assert "GPL" in rendered.licence
+
+
+def test_phrases_differ_within_and_between_splits(rendered):
+    tracks = [track for split in SPLITS for track in rendered.tracks(split)]
+    assert len({track.annotation.notes for track in tracks}) == len(tracks) == 4
+
+
+def test_the_same_seed_gives_the_same_bytes_and_more_phrases_change_none(rendered, tmp_path, monkeypatch):
+    folder = rendered.folder()
+    assert rendered.folder() == folder  # found again, not rendered again
+    monkeypatch.setenv("ETUDE_CACHE", str(tmp_path))
+    again = dataset(phrases={"train": 1, "validation": 1}).folder()
+    names = [f"{split}/0000.{kind}" for split in ("train", "validation") for kind in ("flac", "csv")]
+    assert [(again / name).read_bytes() for name in names] == [(folder / name).read_bytes() for name in names]
+    other = dataset(phrases={"train": 1}, seed=1).folder()
+    assert (other / "train/0000.csv").read_bytes() != (folder / "train/0000.csv").read_bytes()
+
+
+def test_a_chosen_technique_instrument_and_rate(tmp_path, monkeypatch):
+    monkeypatch.setenv("ETUDE_CACHE", str(tmp_path))
+    chosen = dataset(program=24, techniques=("tremolo", "pluck"), phrase_seconds=4, phrases={"train": 1}, sample_rate=16_000)
+    (track,) = chosen.tracks("train")
+    assert chosen.techniques == ("tremolo", "pluck")
+    assert {note.technique for note in track.annotation.notes} == {"tremolo", "pluck"}
+    assert (track.info.sample_rate, track.info.duration) == (16_000, 4.0)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"techniques": ("pluck", "pluck")},
+        {"techniques": ("slap",)},
+        {"techniques": ()},
+        {"phrases": {"dev": 1}},
+        {"phrase_seconds": 1},
+    ],
+)
+def test_impossible_settings_are_refused(fields):
+    with pytest.raises(ValidationError):
+        dataset(**fields)
+
+
+def test_a_missing_synthesiser_or_soundfont_is_one_line_with_the_remedy(tmp_path, monkeypatch):
+    monkeypatch.setenv("ETUDE_CACHE", str(tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "midirenderer", None)
+        with pytest.raises(UserError, match=r"midirenderer is not installed \(pip install 'etude\[demo\]'\)$"):
+            dataset().tracks("train")
+    import pretty_midi
+
+    monkeypatch.setattr(pretty_midi, "__file__", str(tmp_path / "pretty_midi.py"))
+    with pytest.raises(UserError, match=r"TimGM6mb.sf2 .*\(pip install 'etude\[demo\]'\)$"):
+        dataset().tracks("train")
+    assert not list(tmp_path.rglob("*.flac"))

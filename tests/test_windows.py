@@ -1,0 +1,88 @@
+"""The plan is checked against brute force over every frame, and by hand for the small cases."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from etude.adapters.inference.windows import Window, plan, stitch
+
+geometry = st.integers(1, 60).flatmap(lambda window: st.tuples(st.just(window), st.integers(0, window - 1)))
+
+
+@given(st.integers(1, 700), geometry, st.booleans())
+def test_kept_parts_tile_the_recording(frames: int, sizes: tuple[int, int], shift_last: bool) -> None:
+    window, overlap = sizes
+    windows = plan(frames, window, overlap, shift_last=shift_last)
+    visits = np.zeros(frames, int)
+    for w in windows:
+        assert 0 <= w.keep_from < w.keep_to <= w.real <= window
+        assert w.real == min(window, frames - w.start)
+        visits[w.start + w.keep_from : w.start + w.keep_to] += 1
+    assert (visits == 1).all()
+
+
+@given(st.integers(1, 700), geometry)
+def test_audio_fills_every_window_of_a_long_recording(frames: int, sizes: tuple[int, int]) -> None:
+    window, overlap = sizes
+    windows = plan(frames, window, overlap)
+    if frames >= window:
+        assert all(w.real == window for w in windows)
+    else:
+        assert windows == [Window(0, frames, 0, frames)]
+
+
+@given(st.integers(1, 700), geometry)
+def test_every_inner_border_has_half_the_overlap_as_context(frames: int, sizes: tuple[int, int]) -> None:
+    window, overlap = sizes
+    windows = plan(frames, window, overlap)
+    assert [w.start for w in windows[:-1]] == [i * (window - overlap) for i in range(len(windows) - 1)]
+    assert all(w.keep_from >= overlap // 2 for w in windows[1:])
+    assert all(window - w.keep_to >= overlap // 2 for w in windows[:-1])
+
+
+@given(st.integers(1, 300), geometry, st.booleans())
+def test_no_window_more_than_needed(frames: int, sizes: tuple[int, int], shift_last: bool) -> None:
+    window, overlap = sizes
+    count = 1
+    while (count - 1) * (window - overlap) + window < frames:
+        count += 1
+    assert len(plan(frames, window, overlap, shift_last=shift_last)) == count
+
+
+def test_by_hand() -> None:
+    assert plan(25, 10, 4) == [Window(0, 10, 0, 8), Window(6, 10, 2, 8), Window(12, 10, 2, 6), Window(15, 10, 3, 10)]
+    assert plan(25, 10, 0, shift_last=False) == [Window(0, 10, 0, 10), Window(10, 10, 0, 10), Window(20, 5, 0, 5)]
+    assert plan(10, 10, 4) == [Window(0, 10, 0, 10)]
+    assert plan(0, 10, 4) == []
+
+
+@pytest.mark.parametrize(("window", "overlap"), [(0, 0), (10, 10), (10, -1)])
+def test_impossible_geometry(window: int, overlap: int) -> None:
+    with pytest.raises(ValueError, match="overlap"):
+        plan(25, window, overlap)
+
+
+@given(st.integers(1, 300), geometry, st.booleans())
+def test_stitching_cut_windows_gives_the_whole_back(frames: int, sizes: tuple[int, int], shift_last: bool) -> None:
+    window, overlap = sizes
+    whole = np.arange(frames * 3, dtype=np.float32).reshape(frames, 3)
+    padded = np.pad(whole, ((0, window), (0, 0)), constant_values=np.nan)
+    pieces = ((w, padded[w.start : w.start + window]) for w in plan(frames, window, overlap, shift_last=shift_last))
+    joined = stitch(pieces, frames)
+    assert joined.dtype == np.float32
+    np.testing.assert_array_equal(joined, whole)
+
+
+def test_stitch_takes_each_frame_from_the_window_that_keeps_it() -> None:
+    windows = plan(9, 6, 2)
+    pieces = [(w, np.full((6, 1), i)) for i, w in enumerate(windows)]
+    assert stitch(pieces, 9).ravel().tolist() == [0, 0, 0, 0, 1, 1, 1, 1, 1]
+
+
+def test_stitch_refuses_gaps() -> None:
+    windows = plan(30, 10, 4)
+    values = np.zeros((10, 2))
+    for wrong in (windows[1:], windows[:-1], windows[::-1], windows[:1] + windows[2:], []):
+        with pytest.raises(ValueError, match="frame"):
+            stitch([(w, values) for w in wrong], 30)
