@@ -69,7 +69,7 @@ def read_table(path: Path, required: Sequence[str]) -> tuple[list[tuple[int, dic
     An unreadable file or a missing ``required`` column is a problem, and there are no rows then.
     """
     try:
-        lines = csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""), strict=True)
+        lines = csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig")), strict=True)
         header = [cell.strip() for cell in next(lines, [])]
         rows = [
             (lines.line_num, {name: row[i].strip() if i < len(row) else "" for i, name in enumerate(header)})

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 class StrictModel(BaseModel):
     """A recipe section: unknown keys are errors, values are fixed once read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False, protected_namespaces=())
 
 
 def _expand(text: str) -> str:

@@ -48,6 +48,13 @@ class AdaptedModel(nn.Module):
             raise UserError(f"{backbone.id} has no layer {wrong[0]}", where="mix.layers", fix=f"layers are 0 to {count}")
         self.first_block = method.first_block(backbone)
         method.attach(backbone)
+        adapted = [name for name in method.parameters() if name.startswith("blocks.")]
+        if idle := [name for name in adapted if int(name.split(".")[1]) >= max(chosen)]:
+            raise UserError(
+                f"'{idle[0]}' changes nothing: the mix reads no layer after {max(chosen)}",
+                where="mix.layers",
+                fix=f"add layer {count}, or adapt lower blocks only",
+            )
         self.backbone = backbone
         self.method = method
         self.mix = LayerMix(chosen)
@@ -81,7 +88,7 @@ class AdaptedModel(nn.Module):
         return torch.stack(kept, dim=1)
 
     def forward(self, stored: Tensor) -> dict[str, dict[str, Tensor]]:
-        """Frozen states ``[batch, stored layers, frames, hidden]`` -> logits ``[batch, frames, classes]`` by head and output."""
+        """Frozen states ``[batch, stored layers, frames, hidden]`` -> logits ``[batch, frames, classes]`` by head, output."""
         states = dict(zip(self.stored_layers, stored.to(self.mix.weights.dtype).unbind(dim=1), strict=True))
         for index in range(self.first_block, max(self.mix.layers)):
             states[index + 1] = self.backbone.block(index, states[index])

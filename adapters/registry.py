@@ -27,7 +27,7 @@ def names(kind: str) -> tuple[str, ...]:
 def find(kind: str, name: str) -> type[Any]:
     """The class registered as ``name`` in folder ``kind``. Raises :class:`UserError` for an unknown name."""
     if name not in names(kind):
-        raise UserError(f"unknown {kind[:-1]} '{name}'", fix=nearest(name, names(kind)))
+        raise UserError(f"unknown {kind[:-1]} {name!r}", fix=nearest(name, names(kind)))
     contract = getattr(import_module(f"etude.adapters.{kind}"), CONTRACTS[kind])
     module = import_module(f"etude.adapters.{kind}.{name}")
     found = [

@@ -2,18 +2,48 @@
 
 from __future__ import annotations
 
-import sys
+import errno
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from etude import __version__
+from etude.adapters.errors import Problem, UserError
 from etude.cli import data, evaluate, inspect, predict, recipes, train
+
+REFUSALS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES})
+"""What a full or protected disk answers, whichever library was writing."""
+
+
+class Commands(TyperGroup):
+    """All commands: exit code 2 and one line per problem for a user's mistake, 130 for Ctrl-C, never a traceback for either."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command named on the command line."""
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            problems = error.problems
+        except OSError as error:
+            if error.errno not in REFUSALS:
+                raise
+            problems = (Problem(str(error.strerror), str(error.filename or ""), "free some space or name another place"),)
+        except KeyboardInterrupt:
+            typer.echo("interrupted", err=True)
+            raise typer.Exit(130) from None
+        for problem in problems:
+            typer.echo(f"error: {problem}", err=True)
+        raise typer.Exit(2)
+
 
 app = typer.Typer(
     name="adapt",
-    help="Train, evaluate and use small adapters on frozen music foundation models.",
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
 )
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
@@ -23,16 +53,21 @@ app.add_typer(recipes.app, name="recipes")
 app.add_typer(data.app, name="data")
 
 
-def main() -> None:
-    """Run the command line: exit code 2 and one line per problem for a user's mistake, 130 for Ctrl-C."""
-    from etude.adapters.errors import UserError
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"etude {__version__}")
+        raise typer.Exit
 
-    try:
-        app()
-    except UserError as error:
-        for problem in error.problems:
-            print(f"error: {problem}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+
+@app.callback()
+def group(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Train, evaluate and use small adapters on frozen music foundation models."""
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

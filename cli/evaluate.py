@@ -19,28 +19,41 @@ def evaluate(
     weights: Annotated[str | None, typer.Option(help="Backbone weights, if not where the recipe says.")] = None,
 ) -> None:
     """Score an adapter with the thresholds stored in it."""
-    from accelerate import Accelerator
-
-    from etude.adapters.build import build_dataset
     from etude.adapters.datasets import SPLITS
     from etude.adapters.errors import UserError, nearest
-    from etude.adapters.inference.session import Session
-    from etude.adapters.training.evaluation import evaluate as score
-    from etude.adapters.training.feature_store import FrozenStates
-    from etude.adapters.training.window_set import WindowSet
-    from etude.cli.dataset import dataset_of
-    from etude.cli.scores import print_scores
+    from etude.cli.progress import progress
 
     if split not in SPLITS:
         raise UserError(f"unknown split '{split}'", where="--split", fix=nearest(split, SPLITS))
-    session = Session(adapter, weights=weights)
-    labels = next(iter(session.artifact.manifest.labels.values()))
+    with progress("loading the adapter", 1):
+        from accelerate import Accelerator
+
+        from etude.adapters.artifact import plain
+        from etude.adapters.build import build_dataset
+        from etude.adapters.inference.session import Session
+        from etude.adapters.training.evaluation import evaluate as score
+        from etude.adapters.training.feature_store import FrozenStates
+        from etude.adapters.training.window_set import WindowSet
+        from etude.cli.dataset import dataset_of
+        from etude.cli.scores import print_scores
+
+        session = Session(adapter, weights=weights)
+    manifest = session.artifact.manifest
+    labels = next(iter(manifest.labels.values()))
     dataset = build_dataset(session.recipe) if data is None else dataset_of(data, techniques=labels)
     tracks = dataset.tracks(split)
+    found = {note.technique for track in tracks for note in track.annotation.notes}
+    if unknown := sorted(found - {*labels, None}):
+        raise UserError(
+            f"technique '{unknown[0]}' is not a class of the adapter", where=data or "data", fix=nearest(unknown[0], labels)
+        )
     windows = WindowSet(tracks, session.model.backbone, session.recipe.train.overlap)
     states = FrozenStates(Path(adapter) / "states.f16", session.model, windows, 0.0)
-    scores = score(session.model, states, Accelerator(), 4, lambda _: None, tune=False)
+    with progress("evaluating", len(tracks)) as advance:
+        scores = score(session.model, states, Accelerator(), 4, advance, tune=False)
     if as_json:
-        typer.echo(json.dumps({"adapter": str(adapter), "split": split, "recordings": len(tracks), "scores": scores}))
+        result = {"adapter": str(adapter), "split": split, "recordings": len(tracks), "scores": plain(scores)}
+        typer.echo(json.dumps(result, ensure_ascii=False, allow_nan=False))
     else:
-        print_scores(scores, f"{session.artifact.manifest.name} on {data or 'its own data'}, {split}, {len(tracks)} recordings")
+        recordings = f"{len(tracks)} recording{'' if len(tracks) == 1 else 's'}"
+        print_scores(scores, f"{manifest.name} on {data or 'its own data'}, {split}, {recordings}")

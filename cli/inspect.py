@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,12 +16,15 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show what an adapter holds: backbone, sites, sizes, labels, scores, licences. Loads no backbone."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    from etude.adapters.artifact import read_header
+    from etude.adapters.artifact import load, read_header
     from etude.cli.scores import print_scores
 
+    load(adapter)  # verifies the tensors as well
     header = read_header(adapter)
     manifest = header.manifest
     if as_json:
@@ -30,28 +35,40 @@ def inspect(
         return
     console = Console()
     backbone = manifest.backbone
-    facts = Table(show_header=False, box=None)
+    facts = Table(show_header=False, box=None, pad_edge=False)
+    facts.add_column(style="bold", no_wrap=True)
+    facts.add_column(overflow="fold")
     for name, value in {
         "adapter": f"{manifest.name}, made {manifest.created} with etude {manifest.etude_version}, seed {manifest.seed}",
         "size": f"{header.total_bytes / 1e6:.2f} MB, trained parameters: "
         + ", ".join(f"{part} {count:,}" for part, count in manifest.trainable.items()),
-        "backbone": f"{backbone.id} ({backbone.name}, {backbone.sample_rate} Hz, {backbone.frame_rate:g} frames/s, {backbone.num_blocks} blocks)",
+        "backbone": f"{backbone.id} ({backbone.name}, {backbone.sample_rate} Hz, {backbone.frame_rate:g} frames/s, "
+        f"{backbone.num_blocks} blocks)",
         "fingerprint": backbone.fingerprint,
         "method": manifest.method,
         "data": manifest.dataset,
         "licences": f"backbone {backbone.licence}; data {manifest.data_licence}",
         "chosen by": manifest.metric,
         **{f"labels ({head})": ", ".join(labels) for head, labels in manifest.labels.items()},
-        **{f"thresholds ({head})": str(values) for head, values in manifest.thresholds.items()},
+        **{f"thresholds ({head})": _text(values, manifest.labels[head]) for head, values in manifest.thresholds.items()},
     }.items():
-        facts.add_row(f"[bold]{name}[/bold]", value)
+        facts.add_row(name, escape(value))
     console.print(facts)
-    tensors = Table("tensor", "shape", "parameters")
+    tensors = Table("tensor", box=SIMPLE_HEAD, pad_edge=False)
+    for column in ("shape", "parameters"):
+        tensors.add_column(column, justify="right", no_wrap=True)
     for name, shape in header.shapes.items():
-        size = 1
-        for length in shape:
-            size *= length
-        tensors.add_row(name, "x".join(map(str, shape)), f"{size:,}")
+        tensors.add_row(name, "x".join(map(str, shape)), f"{math.prod(shape):,}")
     console.print(tensors)
     for split, scores in header.metrics.items():
         print_scores(scores, split)
+
+
+def _text(thresholds: Mapping[str, Any], labels: Sequence[str]) -> str:
+    """Thresholds in words; a list of as many as there are classes is one per class."""
+    parts = []
+    for name, value in thresholds.items():
+        if isinstance(value, list | tuple) and len(value) == len(labels):
+            value = ", ".join(f"{label} {number:g}" for label, number in zip(labels, value, strict=True))
+        parts.append(f"{name}: {value}")
+    return "; ".join(parts)

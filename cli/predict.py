@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -16,71 +17,92 @@ def predict(
     to: Annotated[str, typer.Option(help="csv, jams, midi, audacity or json.")] = "csv",
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("."),
     plot: Annotated[bool, typer.Option("--plot", help="Also draw the events over the spectrogram (PNG).")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace results that exist already.")] = False,
     weights: Annotated[str | None, typer.Option(help="Backbone weights, if not where the recipe says.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; a GPU when there is one.")] = None,
 ) -> None:
     """Turn recordings into events that a musician can open. A file that cannot be read does not stop the others."""
-    from rich.console import Console
-    from rich.progress import track
-
-    from etude.adapters.annotations import Annotation
-    from etude.adapters.audio import probe
-    from etude.adapters.errors import Problem, UserError, nearest
+    from etude.adapters.errors import UserError, nearest
     from etude.adapters.inference.export import FORMATS, export
-    from etude.adapters.inference.plot import plot_events
-    from etude.adapters.inference.session import Session
+    from etude.cli.folders import check_writable, make_folder
+    from etude.cli.progress import progress
 
     if to not in FORMATS:
         raise UserError(f"unknown format '{to}'", where="--to", fix=nearest(to, FORMATS))
     files = expand(recordings)
-    targets = output_names(files, out)
-    session = Session(adapter, weights=weights, device=device)
-    labels = [label for head in session.artifact.manifest.labels.values() for label in head]
-    out.mkdir(parents=True, exist_ok=True)
-    problems: list[Problem] = []
-    for file in track(files, "predicting", console=Console(stderr=True), disable=len(files) == 1):
-        try:
-            annotation: Annotation = session(file)
-            target = targets[file].with_suffix(FORMATS[to].suffix)
-            duration = probe(file).duration
-            export(annotation, target, to, duration=duration, source=file, adapter=session.artifact.manifest.name)
-            typer.echo(f"{file}: {len(annotation.notes)} events -> {target}")
-            if plot:
-                plot_events(file, annotation, targets[file].with_suffix(".png"), labels=labels)
-        except UserError as error:
-            problems += error.problems
+    suffixes = (FORMATS[to].suffix, *([".png"] if plot else []))
+    results = [tuple(out / f"{name}{suffix}" for suffix in suffixes) for name in result_names(files)]
+    check_writable(out, "--out")
+    existing = [path for paths in results for path in paths if path.exists()]
+    if existing and not force:
+        more = f", and so do {len(existing) - 1} more results" if len(existing) > 1 else ""
+        fix = "pass --force to replace, or name another folder with --out"
+        raise UserError(f"exists already{more}", where=str(existing[0]), fix=fix)
+    problems = []
+    with progress("loading the adapter", 1):
+        from etude.adapters.audio import probe
+        from etude.adapters.inference.plot import plot_events
+        from etude.adapters.inference.session import Session
+
+        session = Session(adapter, weights=weights, device=device)
+    manifest = session.artifact.manifest
+    labels = [label for head in manifest.labels.values() for label in head]
+    with progress("predicting", len(files)) as advance:
+        for file, (target, *picture) in zip(files, results, strict=True):
+            try:
+                annotation = session(file)
+                make_folder(target.parent)
+                export(annotation, target, to, duration=probe(file).duration, source=file, adapter=manifest.name)
+                count = len(annotation.notes)
+                typer.echo(f"{file}: {count} event{'' if count == 1 else 's'} -> {target}")
+                for path in picture:
+                    plot_events(file, annotation, path, labels=labels)
+            except UserError as error:
+                problems += error.problems
+            advance(1)
     if problems:
         raise UserError(problems)
 
 
 def expand(recordings: Sequence[str]) -> list[Path]:
-    """Files as given, the audio files below folders, and the matches of globs; each once. Raises for what matches nothing."""
+    """Files as given, and the audio files below folders and among the matches of globs; each once.
+
+    Raises :class:`UserError` for what leads to no audio file.
+    """
     from etude.adapters.audio import SUFFIXES
     from etude.adapters.errors import Problem, UserError
 
-    files: dict[Path, None] = {}
+    files: dict[str, Path] = {}
     problems: list[Problem] = []
     for item in recordings:
         path = Path(item)
         if path.is_dir():
-            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+            found = [p for p in path.rglob("*") if not p.name.startswith(".")]
         elif path.exists() or not glob.has_magic(item):
             found = [path]
         else:
-            found = sorted(Path(p) for p in glob.glob(item, recursive=True) if Path(p).is_file())
+            found = [Path(p) for p in glob.glob(item, recursive=True)]
+        if found != [path]:
+            found = sorted(p for p in found if p.suffix.lower() in SUFFIXES and p.is_file())
         if not found:
             problems.append(Problem("no recording found", item, f"audio files end in {' '.join(sorted(SUFFIXES))}"))
-        files.update(dict.fromkeys(found))
+        for file in found:
+            files.setdefault(os.path.abspath(file), file)
     if problems:
         raise UserError(problems)
-    return list(files)
+    return list(files.values())
 
 
-def output_names(files: Sequence[Path], out: Path) -> dict[Path, Path]:
-    """A result path without suffix per recording; recordings of equal name in different folders keep their folder's name."""
-    names: dict[Path, Path] = {}
-    stems = [file.stem for file in files]
-    for file in files:
-        name = file.stem if stems.count(file.stem) == 1 else f"{file.parent.name}-{file.stem}{file.suffix.replace('.', '-')}"
-        names[file] = out / f"{name}.events"
-    return names
+def result_names(files: Sequence[Path]) -> list[str]:
+    """A name without suffix for the result of each recording, all different.
+
+    They are the recordings' own names; where two are equal, the folders are kept, from the first one that is not common to all
+    recordings; where that does not suffice (``x.wav`` beside ``x.flac``), the audio suffix is kept as well.
+    """
+    absolute = [Path(os.path.abspath(file)) for file in files]
+    common = os.path.commonpath([file.parent for file in absolute])
+    paths = [file.relative_to(common) for file in absolute]
+    for names in ([file.stem for file in files], [str(path.with_suffix("")) for path in paths]):
+        if len({name.casefold() for name in names}) == len(names):  # casefold: many file systems take A.csv for a.csv
+            return names
+    return [str(path) for path in paths]

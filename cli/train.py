@@ -13,24 +13,32 @@ def train(
     overrides: Annotated[list[str] | None, typer.Argument(help="section.field=value, e.g. train.lr=1e-3")] = None,
     out: Annotated[Path | None, typer.Option(help="Where the adapter goes; NAME-adapter by default.")] = None,
     run: Annotated[Path | None, typer.Option(help="Folder of the run: checkpoint, logs, plots; runs/NAME by default.")] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of continuing an interrupted run.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over; replaces the run and its adapter.")] = False,
 ) -> None:
     """Train an adapter. An interrupted run (Ctrl-C) continues when the same command is given again."""
-    from etude.adapters.training.engine import train as run_training
+    from etude.adapters.errors import UserError
     from etude.adapters.training.recipe import load_recipe
-    from etude.cli.scores import print_scores
+    from etude.cli.folders import check_writable
+    from etude.cli.progress import progress
 
     loaded = load_recipe(recipe, overrides or [])
-    run = run or Path("runs") / loaded.name
-    try:
-        folder = run_training(loaded, run, out or Path(f"{loaded.name}-adapter"), fresh=fresh)
-    except KeyboardInterrupt:
-        typer.echo("interrupted; give the same command again to continue", err=True)
-        raise
-    if folder is not None:
+    run, out = run or Path("runs") / loaded.name, out or Path(f"{loaded.name}-adapter")
+    check_writable(run, "--run")
+    check_writable(out, "--out")
+    if (out / "adapter.json").exists() and not (fresh or (run / "checkpoint.pt").exists()):
+        fix = "name another folder with --out, or pass --fresh to replace it"
+        raise UserError("holds an adapter already", where=f"--out {out}", fix=fix)
+    with progress("starting", 1):
         from etude.adapters.artifact import read_header
-
-        header = read_header(folder)
-        for split, scores in header.metrics.items():
-            print_scores(scores, f"{loaded.name}, {split}")
-        typer.echo(f"adapter: {folder} ({header.total_bytes / 1e6:.2f} MB)   run: {run}")
+        from etude.adapters.training.engine import train as run_training
+        from etude.cli.scores import print_scores
+    try:
+        run_training(loaded, run, out, fresh=fresh)
+    except KeyboardInterrupt:
+        again = "the same command without --fresh" if fresh else "the same command again"
+        typer.echo(f"interrupted; give {again} to continue", err=True)
+        raise typer.Exit(130) from None
+    header = read_header(out)
+    for split, scores in header.metrics.items():
+        print_scores(scores, f"{loaded.name}, {split}")
+    typer.echo(f"adapter: {out} ({header.total_bytes / 1e6:.2f} MB)   run: {run}")

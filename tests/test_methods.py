@@ -98,5 +98,5 @@ def test_sites_that_match_nothing_list_the_candidates():
     backbone = make_backbone("whisper")
     with pytest.raises(UserError, match=r"attn\.query.*attn\.k, attn\.out, attn\.q, attn\.v"):
         make_method("lora", sites=("attn.query",)).attach(backbone)
-    with pytest.raises(UserError, match="no block 99.*blocks are 0 to"):
+    with pytest.raises(UserError, match=r"no block 99.*blocks are 0 to"):
         make_method("lora", blocks=(99,)).attach(backbone)

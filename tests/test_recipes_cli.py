@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -68,9 +69,12 @@ def test_cp_explains_a_wrong_name_and_a_missing_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", packaged())
-def test_check_prints_a_recipe_that_is_valid_and_resolved(name: str, tmp_path: Path) -> None:
+def test_check_prints_a_recipe_that_is_valid_and_resolved(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = packaged()[name].read_text(encoding="utf-8")
+    for variable in re.findall(r"\$\{(\w+)\}", text):
+        monkeypatch.setenv(variable, str(tmp_path))
     output = adapt_recipes("check", name)
-    written = yaml.safe_load(packaged()[name].read_text(encoding="utf-8"))
+    written = yaml.safe_load(text)
     resolved = yaml.safe_load(output)
     assert resolved["name"] == written["name"]
     assert set(written["train"]) < set(resolved["train"])

@@ -2,8 +2,8 @@
 
 Li et al., "Frame-Level Multi-Label Playing Technique Detection Using Multi-Scale Network and Self-Attention Mechanism", ICASSP
 2023. The map of 10 raw names to 7 classes is the one of MERTech (Li et al., ICASSP 2024); scores made with other maps do not
-compare. Expected: ``data/<split>/*.flac`` (or ``.wav``) and ``labels/<split>/*.csv`` with the columns ``onset_time, offset_time,
-IPT, note``, paired by file name.
+compare. Expected: ``data/<split>/*.flac`` (or ``.wav``) and ``labels/<split>/*.csv``, paired by file name, the latter with the
+columns ``onset_time, offset_time, IPT, note`` (seconds, raw name, MIDI number).
 """
 
 from __future__ import annotations

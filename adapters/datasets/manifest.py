@@ -6,15 +6,14 @@ is a CSV with the columns ``onset_time, offset_time, technique, pitch`` (seconds
 
 from __future__ import annotations
 
-from collections import defaultdict
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
-from etude.adapters.annotations import Annotation, Note, read_events, read_table
+from etude.adapters.annotations import Annotation, read_events, read_table
 from etude.adapters.audio import SUFFIXES, probe
 from etude.adapters.config import Location
 from etude.adapters.datasets import SPLITS, Dataset, DatasetConfig, Split, Track
@@ -38,9 +37,9 @@ class ManifestConfig(DatasetConfig):
 
     root: Location
     file: str = "manifest.csv"
-    labels: dict[str, str] | None = None
+    labels: dict[str, str] | None = Field(None, min_length=1)
     """Technique name in the event files -> class name; the names as they are when omitted."""
-    techniques: tuple[str, ...] | None = None
+    techniques: tuple[str, ...] | None = Field(None, min_length=1)
     """Class names in label order. When omitted: as ``labels`` first names them, or the sorted names of the training split."""
     licence: str = "unknown"
     """For rows without a licence of their own."""
@@ -81,11 +80,13 @@ class Manifest(Dataset):
         if labels:
             tracks, found = read_tracks(files, labels)
         else:  # what the training split names is what there is to learn; another name elsewhere is a slip
-            first = [file for file in files if file.split == "train"] or files
-            tracks, found = read_tracks(first)
+            first = {file for file in files if file.split == "train"} or set(files)
+            tracks, found = read_tracks(file for file in files if file in first)
             self._found = tuple(sorted({n.technique for t in tracks for n in t.annotation.notes if n.technique}))
-            others = [file for file in files if file not in first]
-            more_tracks, more_found = read_tracks(others, {name: name for name in self._found})
+            if tracks and not (found or self._found):
+                found.append(Problem("no event names a technique", str(Path(self.config.root) / self.config.file)))
+            known = None if found else {name: name for name in self._found}
+            more_tracks, more_found = read_tracks((file for file in files if file not in first), known)
             tracks, found = tracks + more_tracks, found + more_found
         self.notices = [*unlisted(files), *doubled(tracks)]
         return tracks, problems + found
@@ -97,7 +98,7 @@ class Manifest(Dataset):
         if not rows and not problems:
             problems.append(Problem("lists no recording", str(table), "add one row per recording"))
         files: list[LabelledFile] = []
-        listed: dict[Path, str] = {}
+        listed: dict[str, str] = {}
         licences = set()
         for number, row in rows:
             where = f"{table}:{number}"
@@ -106,14 +107,14 @@ class Manifest(Dataset):
             for name, kind in (("audio", "recording"), ("events", "event file")):
                 if not row[name]:
                     problems.append(Problem(f"names no {kind}", where, f"fill in the column '{name}', or remove the row"))
-            if not (row["audio"] and row["events"] and row["split"].lower() in SPLIT_NAMES):
+            if not (row["audio"] and row["events"]):
                 continue
-            split = SPLIT_NAMES[row["split"].lower()]
+            split = SPLIT_NAMES.get(row["split"].lower(), "train")  # read on, to find what else is wrong with it
             audio = root / row["audio"]
-            before = listed.setdefault(audio.absolute(), f"line {number}, split '{split}'")
-            if not before.startswith(f"line {number},"):
+            if before := listed.get(os.path.abspath(audio)):
                 problems.append(Problem(f"{row['audio']} is listed before ({before})", where, "keep one of the rows"))
                 continue
+            listed[os.path.abspath(audio)] = f"line {number}, split '{row['split']}'"
             files.append(LabelledFile(row["audio"], audio, root / row["events"], split))
             licences.add(row.get("licence") or self.config.licence)
         self.licence = " AND ".join(sorted(licences)) or self.config.licence
@@ -144,10 +145,11 @@ def read_tracks(
 
 def unlisted(files: Iterable[LabelledFile]) -> list[Problem]:
     """Audio files beside the listed ones that nothing names."""
-    listed = {file.audio.absolute() for file in files}
+    listed = {Path(os.path.abspath(file.audio)) for file in files}
     found = [
         path
-        for folder in sorted({audio.parent for audio in listed if audio.parent.is_dir()})
+        for folder in sorted({audio.parent for audio in listed})
+        if os.path.isdir(folder)
         for path in sorted(folder.iterdir())
         if path.suffix.lower() in SUFFIXES and path not in listed
     ]
@@ -158,11 +160,14 @@ def doubled(tracks: Iterable[Track]) -> list[Problem]:
     """Recordings in which two events of one technique and pitch overlap: one of them is likely a slip."""
     notices = []
     for track in tracks:
-        groups: defaultdict[tuple[str | None, float | None], list[Note]] = defaultdict(list)
+        ends: dict[tuple[str | None, float | None], float] = {}
+        overlaps = []
         for note in track.annotation.notes:
-            groups[note.technique, note.pitch].append(note)
-        overlaps = [b.onset for notes in groups.values() for a, b in pairwise(notes) if b.onset < a.offset]
+            key = note.technique, note.pitch
+            if note.onset < ends.get(key, 0.0):
+                overlaps.append(note.onset)
+            ends[key] = max(note.offset, ends.get(key, 0.0))
         if overlaps:
-            what = f"{len(overlaps)} events overlap one of the same technique and pitch, first at {min(overlaps):g} s"
+            what = f"events that overlap one of the same technique and pitch: {len(overlaps)}, first at {overlaps[0]:g} s"
             notices.append(Problem(what, str(track.audio), "check their times"))
     return notices

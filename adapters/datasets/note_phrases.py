@@ -9,30 +9,23 @@ sessions differ in level, and level must not give the technique away.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 from numpy.random import Generator, default_rng
-from numpy.typing import NDArray
 from pydantic import AfterValidator, Field, model_validator
 
 from etude.adapters.annotations import Note, read_table
-from etude.adapters.audio import probe, read_window
 from etude.adapters.cache import cached_folder
 from etude.adapters.config import Location
 from etude.adapters.datasets import SPLITS, Dataset, DatasetConfig, Split, Track
-from etude.adapters.datasets.manifest import SPLIT_NAMES, Manifest, ManifestConfig
+from etude.adapters.datasets.manifest import Manifest, ManifestConfig
 from etude.adapters.errors import Problem, UserError, nearest
 from etude.adapters.phrases import Phrase, write_phrases
+from etude.adapters.recorded_notes import COLUMNS, RecordedNote, parse, sound
 
-COLUMNS = ("path", "source", "instrument", "technique", "midi", "split", "licence")
-FLOOR_DB = -34.0
-"""A note sounds from the first to the last frame above this level, relative to its loudest frame."""
-FRAME_SECONDS = 0.005
 LEAD_SECONDS = 0.02
 """What is kept of the time before the onset, faded in."""
 FADE_SECONDS = 0.015
@@ -83,26 +76,6 @@ class NotePhrasesConfig(DatasetConfig):
         return self
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """One recorded note: a row of the CSV."""
-
-    path: Path
-    split: Split
-    technique: str
-    pitch: float | None
-    licence: str
-
-
-@dataclass(frozen=True, slots=True)
-class Recording:
-    """Samples ``[samples]`` of peak 1, and the samples between which the note sounds."""
-
-    samples: NDArray[np.float32]
-    onset: int
-    offset: int
-
-
 class NotePhrases(Dataset):
     """Renders once into the cache, then reads the folder as the data set ``manifest``."""
 
@@ -145,7 +118,7 @@ class NotePhrases(Dataset):
         self.licence = made.licence
         return tracks, problems
 
-    def sources(self) -> tuple[list[Source], list[Problem]]:
+    def sources(self) -> tuple[list[RecordedNote], list[Problem]]:
         """The notes to draw from, and every problem with them."""
         table, config = Path(self.config.notes), self.config
         rows, problems = read_table(table, COLUMNS)
@@ -155,35 +128,33 @@ class NotePhrases(Dataset):
             for name in wanted or () if rows else ():
                 if name not in present:
                     problems.append(Problem(f"no note of the {column} '{name}'", str(table), nearest(name, present)))
-        sources: list[Source] = []
+        sources: list[RecordedNote] = []
         for number, row in rows:
             if all(wanted is None or row[column] in wanted for column, wanted in filters.items()):
                 try:
-                    sources.append(_source(table.parent, row))
+                    sources.append(parse(table.parent, row))
                 except UserError as error:
                     problems += [Problem(p.what, f"{table}:{number}", p.fix) for p in error.problems]
         self._found = config.techniques or tuple(sorted({s.technique for s in sources if s.split == "train"}))
         if not problems:
             problems = [
-                Problem(
-                    f"the split '{split}' has no note of the technique '{technique}'", str(table), "widen the choice of notes"
-                )
+                Problem(f"no note of the technique '{technique}' in the split '{split}'", str(table), "widen the choice")
                 for split in config.phrases
                 for technique in self._found
                 if not any(source.split == split and source.technique == technique for source in sources)
             ]
             if not self._found:
-                problems.append(Problem("no note is left to train on", str(table), "widen the choice of notes"))
+                problems.append(Problem("no note is left to train on", str(table), "widen the choice"))
         return sources, problems
 
-    def _phrases(self, sources: list[Source]) -> Iterator[Phrase]:
+    def _phrases(self, sources: list[RecordedNote]) -> Iterator[Phrase]:
         for split in SPLITS:
             rng = default_rng((self.config.seed, SPLITS.index(split)))
             decks = [_dealt([s for s in sources if s.split == split and s.technique == name], rng) for name in self._found]
             for _ in range(self.config.phrases.get(split, 0)):
                 yield self._phrase(split, decks, rng)
 
-    def _phrase(self, split: Split, decks: list[Iterator[Source]], rng: Generator) -> Phrase:
+    def _phrase(self, split: Split, decks: list[Iterator[RecordedNote]], rng: Generator) -> Phrase:
         config, rate = self.config, self.config.sample_rate
         samples = np.zeros(round(config.phrase_seconds * rate), np.float32)
         notes: list[Note] = []
@@ -191,7 +162,7 @@ class NotePhrases(Dataset):
         time = LEAD_SECONDS + rng.uniform(*config.gap)
         while config.phrase_seconds - time > config.note_seconds[0]:
             source = next(decks[rng.integers(len(decks))])
-            recording = load(source.path, rate)
+            recording = sound(source.path, rate)
             seconds = min(rng.uniform(*config.note_seconds), config.phrase_seconds - time)
             gain = 10 ** (rng.uniform(*config.gain_db) / 20)
             start = round(time * rate)
@@ -211,46 +182,8 @@ class NotePhrases(Dataset):
         return Phrase(split, samples, tuple(notes), " AND ".join(sorted(licences)))
 
 
-def load(path: Path, sample_rate: int) -> Recording:
-    """Read one note and find where it sounds. Raises :class:`UserError` for unreadable or silent audio."""
-    info = probe(path)
-    samples = read_window(path, 0, info.samples_at(sample_rate), sample_rate, info)
-    peak = float(np.abs(samples).max())
-    if peak == 0:
-        raise UserError("is silent", where=str(path), fix="remove its row")
-    hop = round(FRAME_SECONDS * sample_rate)
-    frames = np.pad(samples, (0, -len(samples) % hop)).reshape(-1, hop).astype(np.float64)
-    level = np.sqrt((frames**2).mean(axis=1))
-    (sounding,) = np.nonzero(level > level.max() * 10 ** (FLOOR_DB / 20))
-    return Recording(samples / np.float32(peak), int(sounding[0]) * hop, min(len(samples), int(sounding[-1] + 1) * hop))
-
-
-def _dealt(notes: list[Source], rng: Generator) -> Iterator[Source]:
+def _dealt(notes: list[RecordedNote], rng: Generator) -> Iterator[RecordedNote]:
     """All notes in random order, then all in another, for ever: each is used as often as the others."""
     while True:
         for index in rng.permutation(len(notes)):
             yield notes[index]
-
-
-def _source(folder: Path, row: dict[str, str]) -> Source:
-    """Raises :class:`UserError` with every problem of the row."""
-    problems: list[Problem] = []
-    split = row["split"].lower()
-    if split not in SPLIT_NAMES:
-        problems.append(Problem(f"unknown split '{row['split']}'", fix=nearest(split, SPLITS)))
-    if not row["technique"]:
-        problems.append(Problem("names no technique", fix="fill it in, or remove the row"))
-    pitch: float | None = None
-    if row["midi"]:
-        try:
-            pitch = float(row["midi"])
-        except ValueError:
-            problems.append(Problem(f"midi is {row['midi']!r}, not a number", fix="a MIDI number, or nothing"))
-        else:
-            what = Note(0.0, 1.0, pitch).problem()
-            problems += [Problem(what, fix="a MIDI number, or nothing")] if what else []
-    if not os.path.isfile(folder / row["path"]):
-        problems.append(Problem(f"no such audio file: {folder / row['path']}", fix="correct the path"))
-    if problems:
-        raise UserError(problems)
-    return Source(folder / row["path"], SPLIT_NAMES[split], row["technique"], pitch, row["licence"] or "unknown")

@@ -1,7 +1,7 @@
 """Playing techniques, with pitch and onset as auxiliary tasks (MERTech, Li et al., ICASSP 2024, arXiv 2310.09853).
 
-One MLP gives a technique x pitch plane per frame: its sum over pitches is the technique logit, its sum over techniques the pitch
-logit. A second MLP gives the onset logit; detached, it is joined to both and each is refined by self-attention over time.
+One MLP gives a technique x pitch plane per frame: its sum over pitches is the technique logit, its sum over techniques the
+pitch logit. A second MLP gives the onset logit; detached, it is joined to both and each is refined by self-attention over time.
 ``pitch`` and ``onset`` switch the auxiliary tasks: technique only, + pitch, + onset are the paper's three steps.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -19,11 +19,13 @@ from torch import Tensor, nn
 
 from etude.adapters import decoding, scoring
 from etude.adapters.annotations import Annotation
+from etude.adapters.decoding import Decoder
+from etude.adapters.errors import UserError
 from etude.adapters.heads import Activations, FrameGrid, Head, HeadConfig
 from etude.adapters.training.losses import class_weights, masked_bce
 from etude.adapters.tuning import tune_thresholds
 
-Decoder = Literal["onset_confirmed", "fusion", "rising_edges"]
+MidiPitch = Annotated[int, Field(ge=0, le=127)]
 
 
 class TechniqueConfig(HeadConfig):
@@ -33,7 +35,7 @@ class TechniqueConfig(HeadConfig):
     onset: bool = True
     decoder: Decoder | None = None
     """How frames become events; ``onset_confirmed`` with an onset branch, else ``rising_edges``."""
-    pitch_range: tuple[int, int] | None = None
+    pitch_range: tuple[MidiPitch, MidiPitch] | None = None
     """Lowest and highest MIDI pitch; from the training data when omitted."""
     hidden: int = Field(512, ge=1)
     dropout: float = Field(0.2, ge=0, lt=1)
@@ -68,7 +70,7 @@ class Refiner(nn.Module):
 
 
 class Technique(Head):
-    """Outputs ``technique`` ``[..., classes]``, ``pitch`` ``[..., pitches]`` and ``onset`` ``[..., 1]``, the latter two if switched on."""
+    """Outputs ``technique`` ``[..., classes]`` and, if switched on, ``pitch`` ``[..., pitches]`` and ``onset`` ``[..., 1]``."""
 
     Config: ClassVar[type[HeadConfig]] = TechniqueConfig
     config: TechniqueConfig
@@ -97,7 +99,10 @@ class Technique(Head):
     def measure(
         cls, config: TechniqueConfig, labels: Sequence[str], annotations: Sequence[Annotation], rate: float
     ) -> dict[str, Any]:
-        """Class weights from the classes' shares of positive frames, and the pitch range."""
+        """Class weights from the classes' shares of positive frames, and the pitch range.
+
+        Raises :class:`UserError` when the pitch branch would have nothing to learn from: it would report arbitrary pitches.
+        """
         frames = dict.fromkeys(labels, 0)
         pitches = [note.pitch for annotation in annotations for note in annotation.notes if note.pitch is not None]
         for annotation in annotations:
@@ -105,9 +110,12 @@ class Technique(Head):
                 if note.technique is not None:
                     start, stop = decoding.frame_span(note, rate)
                     frames[note.technique] += stop - start
-        span = config.pitch_range or (math.floor(min(pitches)), math.ceil(max(pitches))) if pitches else (0, 0)
+        lowest, highest = config.pitch_range or (math.floor(min(pitches, default=0)), math.ceil(max(pitches, default=0)))
+        if config.pitch and not any(lowest <= round(pitch) <= highest for pitch in pitches):
+            among = f" from {lowest} to {highest}" if config.pitch_range else ""
+            raise UserError(f"no training note has a pitch{among}", where="heads.technique.pitch", fix="set it to false")
         weights = class_weights(list(frames.values()), config.class_weight_power)
-        return {"pitch_range": list(span), "class_weights": [round(float(weight), 4) for weight in weights]}
+        return {"pitch_range": [lowest, highest], "class_weights": [round(float(weight), 4) for weight in weights]}
 
     def targets(self, annotation: Annotation, grid: FrameGrid) -> dict[str, NDArray[np.float32]]:
         """``technique``, ``pitch``, ``onset`` rolls and their masks (``..._mask``, ``[frames, 1]``)."""

@@ -9,14 +9,21 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field
 from torch import nn
 
 from etude.adapters.backbones import Backbone
 from etude.adapters.errors import UserError
 from etude.adapters.methods import Method, MethodConfig
 
-LastBlocks = Annotated[str, StringConstraints(pattern=r"^(all|last [1-9]\d*)$")]
+
+def _all_or_last(text: str) -> str:
+    if not re.fullmatch("all|last [1-9][0-9]*", text):
+        raise ValueError("should be 'all' or 'last N'")
+    return text
+
+
+LastBlocks = Annotated[str, AfterValidator(_all_or_last)]
 
 
 class LoraConfig(MethodConfig):
@@ -58,7 +65,7 @@ class Lora(Method):
         return sorted(set(chosen))
 
     def sites(self, backbone: Backbone) -> list[str]:
-        """The canonical sites to adapt. Raises :class:`UserError` that lists the candidates when a site name matches nothing."""
+        """The canonical sites to adapt. Raises :class:`UserError` with the candidates when a site name matches nothing."""
         blocks = self._blocks(backbone)
         candidates = sorted({site.split(".", 2)[2] for site in backbone.sites})
         if unknown := [site for site in self.config.sites if site not in candidates]:

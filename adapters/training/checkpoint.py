@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +38,17 @@ def recipe_digest(recipe: str) -> str:
 
 
 def save_checkpoint(path: Path, recipe: str, progress: Progress, state: dict[str, Tensor], optimizer: dict[str, Any]) -> None:
-    """Write the checkpoint under a temporary name, then rename."""
+    """Write the checkpoint under a temporary name, then rename. Raises :class:`UserError` when the disk is full or refuses."""
     content = {"recipe": recipe_digest(recipe), "progress": asdict(progress), "state": state, "optimizer": optimizer}
+    # By way of memory: writing to a full disk itself, torch raises a RuntimeError that says nothing of the disk.
+    buffer = BytesIO()
+    torch.save(content, buffer)
     with replace_file(path) as partial:
-        torch.save(content, partial)
+        partial.write_bytes(buffer.getbuffer())
 
 
 def load_checkpoint(path: Path, recipe: str) -> tuple[Progress, dict[str, Tensor], dict[str, Any]] | None:
-    """The checkpoint at ``path``, ``None`` if there is none. Raises :class:`UserError` for a damaged one or another recipe's."""
+    """The checkpoint at ``path``, or ``None``. Raises :class:`UserError` for a damaged one or another recipe's."""
     if not path.exists():
         return None
     remedy = "pass --fresh to start over, or --run to keep both"

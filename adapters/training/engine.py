@@ -36,22 +36,20 @@ def train(recipe: Recipe, run: Path, out: Path, *, fresh: bool = False) -> Path:
     Continues an interrupted run of the same recipe unless ``fresh``. Raises :class:`UserError` for faulty data or a run folder of
     another recipe, and :class:`KeyboardInterrupt` after saving a checkpoint.
     """
-    run.mkdir(parents=True, exist_ok=True)
     checkpoint = run / "checkpoint.pt"
-    if fresh:
-        checkpoint.unlink(missing_ok=True)
-    resumed = load_checkpoint(checkpoint, recipe.dump())
+    resumed = None if fresh else load_checkpoint(checkpoint, recipe.dump())
     if resumed and resumed[0].finished:
         raise UserError("is a finished run of this recipe", where=str(run), fix="pass --fresh to train it again")
     accelerator = Accelerator(mixed_precision=_precision(recipe.train), cpu=None)
+    dataset = build_dataset(recipe)
+    tracks = {split: dataset.tracks(split) for split in ("train", "validation")}
+    model = _model(recipe, dataset, tracks["train"])
+    _check_metric(recipe.train.metric, model)
+    fingerprint = model.backbone.fingerprint()
+    model.to(accelerator.device)
+    _prepare(run, checkpoint if fresh else None)
     reporter = Reporter(run, enabled=accelerator.is_main_process)
     with reporter, Interruption(accelerator) as interruption:
-        dataset = build_dataset(recipe)
-        tracks = {split: dataset.tracks(split) for split in ("train", "validation")}
-        model = _model(recipe, dataset, tracks["train"])
-        _check_metric(recipe)
-        fingerprint = model.backbone.fingerprint()
-        model.to(accelerator.device)
         loop = Loop(recipe, model, tracks, accelerator, reporter, interruption, run)
         if resumed:
             loop.restore(*resumed)
@@ -92,11 +90,21 @@ def _model(recipe: Recipe, dataset: Dataset, tracks: list[Track]) -> AdaptedMode
     return build_model(recipe, backbone, labels, statistics)
 
 
-def _check_metric(recipe: Recipe) -> None:
-    head, _, _ = recipe.train.metric.partition(".")
-    known = list(type(recipe.heads).model_fields)
-    if head not in known:
-        raise UserError(f"no head '{head}' in this recipe", where="train.metric", fix=nearest(head, known))
+def _check_metric(metric: str, model: AdaptedModel) -> None:
+    """Find an unknown metric before hours of training, not after: the names of all scores are those of no recordings."""
+    known = flatten({name: cast(Head, head).score([], [], model.backbone.frame_rate) for name, head in model.heads.items()})
+    if metric not in known:
+        raise UserError(f"no score '{metric}'", where="train.metric", fix=nearest(metric, known))
+
+
+def _prepare(run: Path, stale: Path | None) -> None:
+    """Create the run folder only now that recipe and data are known to be sound, and drop the ``stale`` checkpoint."""
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        if stale is not None:
+            stale.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot be written to: {error.strerror}", where=str(run), fix="name another folder") from None
 
 
 class Loop:
@@ -124,7 +132,7 @@ class Loop:
                 fix=f"choose a multiple of {parts}",
             )
         self.part_size = self.config.batch_size // parts
-        self.train_windows = WindowSet(tracks["train"], model.backbone, 0.0)
+        self.train_windows = WindowSet(tracks["train"], model.backbone, None)
         self.validation_windows = WindowSet(tracks["validation"], model.backbone, self.config.overlap)
         self.train_states = FrozenStates(folder / "train-states.f16", model, self.train_windows, self.config.store_gb)
         self.validation = FrozenStates(folder / "validation-states.f16", model, self.validation_windows, self.config.store_gb)
@@ -265,8 +273,6 @@ class Loop:
     def _validate(self, epoch: int) -> dict[str, Any]:
         scores = self.scores(self.validation, tune=True)
         flat = flatten(scores)
-        if self.config.metric not in flat:
-            raise UserError(f"no score '{self.config.metric}'", where="train.metric", fix=nearest(self.config.metric, flat))
         metric = flat[self.config.metric]
         if self.progress.best_metric is None or metric > self.progress.best_metric:
             self.progress.best_metric, self.progress.best_epoch = metric, epoch

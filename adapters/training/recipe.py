@@ -1,19 +1,21 @@
 """A recipe: one YAML file that says everything about a run. It is stored whole in the artifact.
 
-Each section that names a thing (``data``, ``backbone``, ``method``, each head) is validated by that thing's own ``Config``. Every
-problem is reported at once, with its path in the file and a remedy.
+Each section that names a thing (``data``, ``backbone``, ``method``, each head) is validated by that thing's own ``Config``.
+Every problem is reported at once, with its path in the file and a remedy.
 """
 
 from __future__ import annotations
 
-import types
+import os
+import re
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, Field, StringConstraints, ValidationError, create_model
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, create_model
 
 from etude.adapters import registry
 from etude.adapters.backbones import BackboneConfig
@@ -21,11 +23,12 @@ from etude.adapters.config import StrictModel
 from etude.adapters.datasets import DatasetConfig
 from etude.adapters.errors import Problem, UserError, nearest
 from etude.adapters.methods import MethodConfig
+from etude.adapters.training.recipe_problems import KINDS, explain
 from etude.recipes import packaged
 
 
-class _Unnamed(BaseModel):
-    """Stands for a section that does not say what it is: the missing name is the one problem worth reporting."""
+class _Unnamed(BaseModel, strict=True):
+    """Stands for a section that does not say what it is: the lack of a name (in text) is the one problem worth reporting."""
 
     name: str
 
@@ -66,6 +69,12 @@ class TrainConfig(StrictModel):
     """How the artifact stores its tensors."""
 
 
+def _plain_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", text):
+        raise ValueError(f"{text!r} may hold letters, digits, '.', '_' and '-' only, the first a letter or digit")
+    return text
+
+
 D = TypeVar("D", bound=DatasetConfig)
 B = TypeVar("B", bound=BackboneConfig)
 M = TypeVar("M", bound=MethodConfig)
@@ -75,8 +84,8 @@ H = TypeVar("H", bound=BaseModel)
 class RecipeOf(StrictModel, Generic[D, B, M, H]):
     """A recipe with its sections' own types."""
 
-    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    seed: int = Field(0, ge=0)
+    name: Annotated[str, AfterValidator(_plain_name)]
+    seed: int = Field(0, ge=0, lt=2**32)
     data: D
     backbone: B
     method: M
@@ -98,15 +107,17 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     ``overrides`` are ``section.field=value`` with YAML values (``train.lr=1e-3``, ``method.sites=[attn.q]``).
     """
     file = Path(path)
-    if not file.is_file():
+    if not os.path.isfile(file):
         known = packaged()
         if file.stem not in known or (file.parent != Path() and file.parent.name != "recipes"):
             raise UserError("no such recipe", where=str(path), fix=nearest(file.stem, known))
         file = known[file.stem]
     try:
         text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot be read: {error}", where=str(file)) from None
+    except UnicodeDecodeError:
+        raise UserError("is not a UTF-8 text file", where=str(file), fix="save it as UTF-8") from None
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror}", where=str(file), fix="check its permissions") from None
     return parse_recipe(text, overrides, where=file.name)
 
 
@@ -121,110 +132,84 @@ def parse_recipe(text: str, overrides: Sequence[str] = (), *, where: str = "reci
     try:
         recipe = model.model_validate(raw)
     except ValidationError as error:
-        raise UserError(problems + _problems(error, model, where, problems)) from None
+        problems += explain(error, model, raw, where)
     if problems:
         raise UserError(problems)
     return typing.cast(Recipe, recipe)
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses keys given twice, of which YAML keeps the last, and keys that YAML does not take for text (``on``, ``1``)."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if not isinstance(key, yaml.ScalarNode):
+                continue  # refused by yaml itself
+            textual = key.tag.rpartition(":")[2] in ("str", "merge")
+            if not textual or key.value in seen:
+                fault = "is given twice" if textual else "needs quotes"
+                raise yaml.constructor.ConstructorError(problem=f"the key {key.value!r} {fault}", problem_mark=key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def _yaml(text: str, where: str) -> Any:
     try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        return yaml.load(text, _Loader)
+    except Exception as error:  # a tag that does not fit its value (!!bool x) escapes as whatever the constructor runs into
         mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise UserError(f"is not valid YAML: {getattr(error, 'problem', None) or error}", where=f"{where}{line}") from None
+        line = f":{mark.line + 1}" if mark and "\n" in text else ""
+        reason = getattr(error, "problem", None) or next(iter(str(error).splitlines()), type(error).__name__)
+        raise UserError(f"cannot be read as YAML: {reason}", where=f"{where}{line}") from None
 
 
 def _override(raw: dict[str, Any], override: str) -> None:
     key, separator, value = override.partition("=")
-    if not separator or not all(key.split(".")):
-        raise UserError(f"'{override}' is not an override", fix="write section.field=value, e.g. train.lr=1e-3")
     *parents, last = key.split(".")
+    if not separator or not all((*parents, last)):
+        raise UserError(f"{override!r} is not an override", fix="write section.field=value, e.g. train.lr=1e-3")
     section = raw
     for parent in parents:
-        child = section.setdefault(parent, {})
-        if not isinstance(child, dict):
-            raise UserError(f"'{parent}' is not a section", where=f"override {override}")
-        section = child
-    section[last] = _yaml(value, f"override {override}")
+        if section.get(parent) is None:
+            section[parent] = {}
+        section = section[parent]
+        if not isinstance(section, dict):
+            raise UserError(f"'{parent}' is not a section", where=f"override {override!r}")
+    section[last] = _yaml(value, f"override {override!r}")
 
 
-def _model_for(raw: Mapping[str, Any], where: str) -> tuple[type[StrictModel], list[Problem]]:
-    """The recipe model with the section types that ``raw`` names, and the problems met on the way."""
+def _model_for(raw: dict[str, Any], where: str) -> tuple[type[StrictModel], list[Problem]]:
+    """The recipe model with the section types that ``raw`` names, and a problem for each unknown name.
+
+    Unknown heads are taken out of ``raw``, and heads without fields become empty sections.
+    """
     problems: list[Problem] = []
-    types_: list[Any] = []
-    for section, kind in (("data", "datasets"), ("backbone", "backbones"), ("method", "methods")):
-        given = raw.get(section, {})
-        if not isinstance(given, dict):
-            problems.append(Problem(f"is {given!r}, not a section", f"{where}: {section}", f"write 'name: ...' below it"))
+
+    def config(kind: str, name: str, place: str) -> Any:
+        try:
+            return registry.find(kind, name).Config
+        except UserError as error:
+            problems.append(Problem(error.problems[0].what, f"{where}: {place}", error.problems[0].fix))
+            return None
+
+    sections: list[Any] = []
+    for section in ("data", "backbone", "method"):
+        given = raw.get(section)
         name = given.get("name") if isinstance(given, dict) else None
-        types_.append(_config(kind, name, f"{where}: {section}.name", problems) if name is not None else _Unnamed)
+        sections.append((config(KINDS[section], name, f"{section}.name") or Any) if isinstance(name, str) else _Unnamed)
     heads = raw.get("heads")
-    fields: dict[str, Any] = {}
-    for name in heads if isinstance(heads, dict) else ():
-        fields[str(name)] = (_config("heads", name, f"{where}: heads", problems), ...)
-        if heads is not None and heads[name] is None:
-            typing.cast(dict[str, Any], heads)[name] = {}
-    if isinstance(heads, dict) and not heads:
-        problems.append(Problem("names no head", f"{where}: heads", f"known: {', '.join(registry.names('heads'))}"))
-    types_.append(create_model("Heads", __base__=StrictModel, **fields))
-    return RecipeOf[tuple(types_)], problems  # type: ignore[misc, return-value]
+    known: dict[str, Any] = {}
+    if isinstance(heads, dict):
+        known = {name: kind for name in heads if (kind := config("heads", name, "heads"))}
+        raw["heads"] = {name: {} if heads[name] is None else heads[name] for name in known}
+        if not heads:
+            problems.append(Problem("names no head", f"{where}: heads", f"known: {', '.join(registry.names('heads'))}"))
+    return _recipe_type(*sections, tuple(known.items())), problems
 
 
-def _config(kind: str, name: Any, where: str, problems: list[Problem]) -> Any:
-    try:
-        return registry.find(kind, str(name)).Config
-    except UserError as error:
-        problems.append(Problem(error.problems[0].what, where, error.problems[0].fix))
-        return Any
-
-
-def _problems(error: ValidationError, model: type[BaseModel], where: str, known: Sequence[Problem]) -> list[Problem]:
-    """pydantic's errors as what, where and how to fix it; sections with a ``known`` problem are left out."""
-    spoilt = {problem.where.removeprefix(f"{where}: ").split(".")[0] for problem in known}
-    messages: dict[str, list[str]] = {}
-    problems: list[Problem] = []
-    for detail in error.errors():
-        path = _field_path(model, [str(part) for part in detail["loc"]])
-        place = f"{where}: {'.'.join(path)}"
-        if path and path[0] in spoilt:
-            continue
-        if detail["type"] == "extra_forbidden":
-            problems.append(Problem(f"unknown key '{path[-1]}'", place, nearest(path[-1], _fields_at(model, path[:-1]))))
-        elif detail["type"] == "missing":
-            problems.append(Problem("is missing", place, _missing_fix(path)))
-        else:
-            message = detail["msg"].removeprefix("Value error, ")
-            given = "" if isinstance(detail["input"], dict) else f", got {detail['input']!r:.80}"
-            messages.setdefault(place, []).append(f"{message[:1].lower()}{message[1:]}{given}")
-    return problems + [Problem(" or ".join(alternatives), place) for place, alternatives in messages.items()]
-
-
-def _field_path(model: type[BaseModel], loc: Sequence[str]) -> list[str]:
-    """``loc`` without what pydantic adds behind a field for the members of a union."""
-    for depth, part in enumerate(loc[:-1]):
-        if part in model.model_fields if depth == 0 else part in set(_fields_at(model, loc[:depth])):
-            if not list(_fields_at(model, loc[: depth + 1])):
-                return list(loc[: depth + 1])
-    return list(loc)
-
-
-def _missing_fix(loc: Sequence[str]) -> str:
-    kinds = {"data": "datasets", "backbone": "backbones", "method": "methods", "heads": "heads"}
-    if loc[0] in kinds and (len(loc) == 1 or loc[-1] == "name"):
-        return f"one of {', '.join(registry.names(kinds[loc[0]]))}"
-    return f"add '{loc[-1]}:'"
-
-
-def _fields_at(model: type[BaseModel], path: Sequence[str]) -> Iterator[str]:
-    """Field names of the section at ``path``."""
-    current: Any = model
-    for part in path:
-        field = getattr(current, "model_fields", {}).get(part)
-        if field is None:
-            return
-        current = field.annotation
-        if isinstance(current, types.UnionType):
-            current = next((c for c in typing.get_args(current) if hasattr(c, "model_fields")), None)
-    yield from getattr(current, "model_fields", {})
+@cache
+def _recipe_type(data: Any, backbone: Any, method: Any, heads: tuple[tuple[str, Any], ...]) -> type[StrictModel]:
+    """One type per combination, so that recipes can be compared."""
+    fields: dict[str, Any] = {name: (kind, ...) for name, kind in heads}
+    return RecipeOf[data, backbone, method, create_model("Heads", __base__=StrictModel, **fields)]

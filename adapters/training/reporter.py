@@ -20,6 +20,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from etude.adapters.atomic import replace_file
 from etude.adapters.inference.plot import plot_training
 
 
@@ -37,6 +38,7 @@ class Reporter:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=self.console,
+            transient=True,
             disable=not enabled or not self.console.is_terminal,
         )
         self._board: Any = None
@@ -61,7 +63,7 @@ class Reporter:
 
     def say(self, text: str) -> None:
         """One line above the progress bars."""
-        self._bars.console.print(text, highlight=False)
+        self._bars.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def epoch(self, row: dict[str, Any], history: list[dict[str, Any]]) -> None:
         """Report a finished epoch; ``history`` holds all rows including this one."""
@@ -71,7 +73,8 @@ class Reporter:
         if "metric" in row:
             text += f"  {row['metric_name']} {row['metric']:.3f}"
         self.say(text)
-        (self.run / "history.jsonl").write_text("".join(json.dumps(item) + "\n" for item in history), encoding="utf-8")
+        with replace_file(self.run / "history.jsonl") as partial:
+            partial.write_text("".join(json.dumps(item) + "\n" for item in history), encoding="utf-8")
         self._log(row)
         if "metric" in row:
             plot_training(history, self.run / "training.png")

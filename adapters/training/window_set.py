@@ -16,16 +16,19 @@ from etude.adapters.inference.windows import Window, plan
 
 
 class WindowSet:
-    """All windows of ``tracks``, in order. ``overlap`` in seconds; 0 tiles each recording, padding its last window."""
+    """All windows of ``tracks``, in order, ``overlap`` seconds in common as in prediction.
 
-    def __init__(self, tracks: Sequence[Track], backbone: Backbone, overlap: float) -> None:
+    Without an ``overlap`` they are those for training: each recording is tiled and its last window padded.
+    """
+
+    def __init__(self, tracks: Sequence[Track], backbone: Backbone, overlap: float | None) -> None:
         self.tracks = tracks
         self.backbone = backbone
-        frames = min(round(overlap * backbone.frame_rate), backbone.frames_per_window - 1)
+        frames = min(round((overlap or 0.0) * backbone.frame_rate), backbone.frames_per_window - 1)
         self.windows: list[tuple[int, Window]] = []
         self.of_track: list[range] = []
         for index, track in enumerate(tracks):
-            windows = plan(frames_of(backbone, track.info), backbone.frames_per_window, frames, shift_last=overlap > 0)
+            windows = plan(frames_of(backbone, track.info), backbone.frames_per_window, frames, shift_last=overlap is not None)
             self.of_track.append(range(len(self.windows), len(self.windows) + len(windows)))
             self.windows += [(index, window) for window in windows]
 

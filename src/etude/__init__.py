@@ -17,7 +17,7 @@ _LAZY = {
     "load_recipe": "etude.adapters.training.recipe",
     "train": "etude.adapters.training.engine",
 }
-__all__ = [*_LAZY, "__version__"]
+__all__ = ["Annotation", "Note", "Recipe", "Session", "UserError", "__version__", "load_recipe", "train"]
 
 if TYPE_CHECKING:
     from etude.adapters.annotations import Annotation, Note

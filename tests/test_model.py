@@ -1,0 +1,326 @@
+"""Backbone, method, mix and heads together: the cut at the first trainable block changes nothing, and only what is meant to
+train does."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from etude.adapters import artifact, registry
+from etude.adapters.annotations import Annotation, Note
+from etude.adapters.artifact import BackboneRef, Manifest
+from etude.adapters.errors import UserError
+from etude.adapters.heads import FrameGrid
+from etude.adapters.heads.technique import Technique, TechniqueConfig
+from etude.adapters.model import AdaptedModel, LayerMix
+
+BACKBONES = registry.names("backbones")
+METHODS = {
+    "heads_only": ("heads_only", {}),
+    "lora": ("lora", {}),
+    "lora-last": ("lora", {"blocks": "last 1", "sites": ("attn.out", "ffn.in"), "dropout": 0.5}),
+    "dora": ("lora", {"variant": "dora", "rank": 4}),
+    "ia3": ("lora", {"variant": "ia3", "sites": ("attn.k", "ffn.out"), "blocks": "last 1"}),
+}
+LABELS = ("tone", "buzz")
+STATISTICS = {"pitch_range": [60, 63], "class_weights": [1.0, 2.0]}
+
+
+def make_backbone(name, weights="random:tiny"):
+    kind = registry.find("backbones", name)
+    return kind(kind.Config(name=name, weights=weights, window=0.4))
+
+
+@pytest.fixture(scope="module", params=BACKBONES)
+def untouched(request):
+    return make_backbone(request.param)
+
+
+@pytest.fixture
+def backbone(untouched):
+    """A copy of its own: methods change it in place."""
+    return copy.deepcopy(untouched)
+
+
+def make_model(backbone, method="heads_only", layers=None, **head):
+    name, fields = METHODS[method]
+    kind = registry.find("methods", name)
+    torch.manual_seed(0)
+    technique = Technique(TechniqueConfig(**{"hidden": 8, "dropout": 0.0, **head}), LABELS, backbone.hidden_size, STATISTICS)
+    return AdaptedModel(backbone, kind(kind.Config(name=name, **fields)), {"technique": technique}, layers).eval()
+
+
+def audio(backbone):
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(2, backbone.window_samples, generator=generator), torch.full((2,), backbone.window_samples)
+
+
+def targets(model):
+    """A note in each of two windows, with every output positive and negative somewhere."""
+    frames = model.backbone.frames_per_window
+    grid = FrameGrid(0, frames, model.backbone.frame_rate, frames)
+    head = model.heads["technique"]
+    items = [head.targets(Annotation((Note(0.1, 0.2 + 0.1 * i, 60 + i, LABELS[i]),)), grid) for i in range(2)]
+    return {name: torch.from_numpy(np.stack([item[name] for item in items])) for name in items[0]}
+
+
+def loss_of(model, stored):
+    terms = model.heads["technique"].loss(model(stored)["technique"], targets(model))
+    return sum(terms.values())
+
+
+def perturb(model):
+    """Move every trained tensor off its start, where LoRA's A has no gradient because its B is zero."""
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for _, parameter in model.named_trainable():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+
+
+# The layer mix.
+
+
+def test_the_mix_is_uniform_at_the_start_and_a_softmax_later():
+    states = {layer: torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(layer)) for layer in range(4)}
+    mix = LayerMix((0, 2, 3))
+    torch.testing.assert_close(mix(states), (states[0] + states[2] + states[3]) / 3)
+    with torch.no_grad():
+        mix.weights.copy_(torch.tensor([0.0, np.log(2.0), np.log(5.0)]))
+    torch.testing.assert_close(mix(states), (1 * states[0] + 2 * states[2] + 5 * states[3]) / 8)
+
+
+def test_layers_that_do_not_exist(backbone):
+    count = backbone.num_blocks
+    for wrong in (count + 1, -1):
+        with pytest.raises(UserError, match=rf"^mix\.layers: random:tiny has no layer {wrong} \(layers are 0 to {count}\)$"):
+            make_model(backbone, layers=(0, wrong))
+
+
+def test_repeated_layers_in_any_order_are_mixed_once(backbone):
+    assert make_model(backbone, layers=(2, 0, 2)).mix.layers == (0, 2)
+
+
+# The cut at the first trainable block.
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("mixed", ["all", "last", "ends"])
+def test_both_halves_together_are_the_whole(backbone, method, mixed):
+    count = backbone.num_blocks
+    layers = {"all": tuple(range(count + 1)), "last": (count,), "ends": (0, count)}[mixed]
+    model = make_model(backbone, method, None if mixed == "all" else layers)
+    perturb(model)
+    stored = model.frozen_states(*audio(backbone))
+    assert stored.shape == (2, len(model.stored_layers), backbone.frames_per_window, backbone.hidden_size)
+    with torch.no_grad():
+        whole = backbone(backbone.prepare(*audio(backbone)))
+        shares = torch.softmax(model.mix.weights, 0)
+        expected = model.heads["technique"](sum(share * whole[layer] for share, layer in zip(shares, layers, strict=True)))
+        found = model(stored)["technique"]
+    assert set(found) == set(expected) == {"technique", "pitch", "onset"}
+    for name, values in found.items():
+        torch.testing.assert_close(values, expected[name], atol=1e-5, rtol=1e-5)
+    for index, layer in enumerate(model.stored_layers):
+        torch.testing.assert_close(stored[:, index], whole[layer], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("method", "mixed", "stored"),
+    [
+        ("heads_only", None, "0..N"),
+        ("heads_only", ("N",), "N"),
+        ("heads_only", (0, 1), "0 1"),
+        ("heads_only", (0,), "0"),
+        ("lora", None, "0"),
+        ("lora", ("N",), "0"),
+        ("lora-last", None, "0..N-1"),
+        ("lora-last", ("N",), "N-1"),
+        ("lora-last", (0, "N"), "0 N-1"),
+    ],
+)
+def test_no_more_is_stored_than_needed(backbone, method, mixed, stored):
+    count = backbone.num_blocks
+    layers = mixed and tuple(count if layer == "N" else layer for layer in mixed)
+    expected = {
+        **{"0..N": range(count + 1), "0..N-1": range(count)},
+        **{"N": (count,), "N-1": (count - 1,), "0": (0,), "0 1": (0, 1), "0 N-1": (0, count - 1)},
+    }[stored]
+    assert make_model(backbone, method, layers).stored_layers == tuple(expected)
+
+
+def test_blocks_above_the_stored_states_are_not_run(backbone, monkeypatch):
+    ran = []
+    model = make_model(backbone, "lora-last", (0, backbone.num_blocks))
+    block = backbone.block
+    monkeypatch.setattr(backbone, "block", lambda index, state: ran.append(index) or block(index, state))
+    stored = model.frozen_states(*audio(backbone))
+    assert ran == list(range(backbone.num_blocks - 1))
+    ran.clear()
+    model(stored)
+    assert ran == [backbone.num_blocks - 1]
+    shallow = make_model(copy.deepcopy(backbone), layers=(0,))
+    monkeypatch.setattr(shallow.backbone, "block", None)
+    shallow(shallow.frozen_states(*audio(backbone)))
+
+
+@pytest.mark.parametrize(("method", "first_idle"), [("lora", "blocks.01.attn.q.lora_A"), ("lora-last", None)])
+def test_adapted_blocks_that_the_mix_never_reads_are_refused(backbone, method, first_idle):
+    first_idle = first_idle or f"blocks.{backbone.num_blocks - 1:02d}.attn.out.lora_A"
+    with pytest.raises(UserError, match=rf"^mix\.layers: '{first_idle}' changes nothing.*\(add layer {backbone.num_blocks}"):
+        make_model(backbone, method, (0, 1))
+
+
+# What trains and what does not.
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_gradients_reach_all_that_trains_and_nothing_else(backbone, method):
+    model = make_model(backbone, method).train()
+    perturb(model)
+    stored = model.frozen_states(*audio(backbone))
+    assert not stored.requires_grad
+    assert stored.grad_fn is None
+    loss_of(model, stored).backward()
+    trained = dict(model.named_trainable())
+    assert [name for name, p in trained.items() if p.grad is None or not p.grad.abs().sum() > 0] == []
+    chosen = {id(parameter) for parameter in trained.values()}
+    for name, parameter in model.named_parameters():
+        assert (parameter.grad is not None) == parameter.requires_grad == (id(parameter) in chosen), name
+
+
+def test_a_single_mixed_layer_leaves_the_mix_nothing_to_learn(backbone):
+    model = make_model(backbone, layers=(1,))
+    loss_of(model, model.frozen_states(*audio(backbone))).backward()
+    assert model.mix.weights.grad.abs().sum() == 0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_training_changes_the_predictions_but_not_the_backbone(backbone, method):
+    fingerprint = backbone.fingerprint()
+    base = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
+    model = make_model(backbone, method)
+    stored = model.frozen_states(*audio(backbone))
+    before, trained = model(stored)["technique"], model.trainable_state()
+    model.train()
+    optimizer = torch.optim.AdamW([parameter for _, parameter in model.named_trainable()], lr=1e-2, weight_decay=0.1)
+    losses = []
+    for _ in range(5):
+        optimizer.zero_grad()
+        loss = loss_of(model, stored)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    model.eval()
+    assert losses[-1] < losses[0]
+    assert backbone.fingerprint() == fingerprint
+    kept = backbone.state_dict()
+    assert all(torch.equal(tensor, kept[name]) for name, tensor in base.items() if name in kept)
+    assert all(not torch.equal(tensor, trained[name]) for name, tensor in model.trainable_state().items())
+    assert all((model(stored)["technique"][name] - values).abs().max() > 1e-4 for name, values in before.items())
+    torch.testing.assert_close(model.frozen_states(*audio(backbone)), stored, atol=0, rtol=0)
+
+
+def test_in_training_the_backbone_stays_in_eval(backbone):
+    model = make_model(backbone, "lora-last").train()
+    dropouts = [module for module in model.method._dropouts for module in module.modules()]
+    training = {id(module) for module in model.modules() if module.training}
+    inside = {id(module) for module in backbone.modules()}
+    assert training & inside == {id(module) for module in dropouts}
+    assert {id(module) for module in model.heads.modules()} <= training
+    model.eval()
+    assert not any(module.training for module in model.modules())
+
+
+def test_dropout_of_method_and_head_acts_in_training_only(backbone):
+    model = make_model(backbone, "lora-last", dropout=0.5)
+    perturb(model)
+    stored = model.frozen_states(*audio(backbone))
+
+    def output():
+        return model(stored)["technique"]["technique"]
+
+    torch.testing.assert_close(output(), output(), atol=0, rtol=0)
+    model.train()
+    assert not torch.equal(output(), output())
+    model.heads.eval()
+    assert not torch.equal(output(), output())
+    model.eval()
+    torch.testing.assert_close(output(), output(), atol=0, rtol=0)
+
+
+# What an artifact holds.
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_trained_tensors_carry_over_to_a_fresh_model(untouched, method):
+    trained, fresh = (make_model(copy.deepcopy(untouched), method) for _ in range(2))
+    perturb(trained)
+    state = trained.trainable_state()
+    stored = trained.frozen_states(*audio(untouched))
+    expected = trained(stored)["technique"]
+    assert not torch.equal(fresh(stored)["technique"]["technique"], expected["technique"])
+    fresh.load_trainable(state)
+    for name, values in fresh(stored)["technique"].items():
+        assert torch.equal(values, expected[name])
+    counts = trained.trainable_counts()
+    assert sum(counts.values()) == sum(tensor.numel() for tensor in state.values())
+    assert counts["mix"] == untouched.num_blocks + 1
+    assert (counts["backbone"] == 0) == (method == "heads_only")
+    assert {name.split(".")[0] for name in state} <= {"blocks", "mix", "heads"}
+    with torch.no_grad():
+        next(iter(state.values())).fill_(7.0)
+    assert not any((parameter == 7.0).all() for _, parameter in trained.named_trainable())  # copies, not views
+
+
+def test_tensors_that_do_not_fit_are_refused_before_any_is_copied(backbone):
+    model = make_model(backbone, "lora")
+    before = model.trainable_state()
+    filled = {name: torch.full_like(tensor, 3.0) for name, tensor in before.items()}
+    mix = "mix.weights"
+    wrong = {
+        mix: {**filled, mix: torch.ones(99)},
+        "heads.technique.onset.0.bias": {n: t for n, t in filled.items() if n != "heads.technique.onset.0.bias"},
+        "blocks.99.attn.q.lora_A": {**filled, "blocks.99.attn.q.lora_A": torch.ones(1)},
+    }
+    for name, tensors in wrong.items():
+        with pytest.raises(UserError, match=rf"do not fit this model, first at '{name}' \(use its own recipe\)"):
+            model.load_trainable(tensors)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.trainable_state().items())
+
+
+def test_a_head_may_be_named_freely_and_several_share_the_states(backbone):
+    kind = registry.find("methods", "heads_only")
+    heads = {name: Technique(TechniqueConfig(hidden=4, onset=False), LABELS, backbone.hidden_size, STATISTICS) for name in "ab"}
+    model = AdaptedModel(backbone, kind(kind.Config(name="heads_only")), heads, None).eval()
+    outputs = model(model.frozen_states(*audio(backbone)))
+    assert set(outputs) == {"a", "b"}
+    assert not torch.equal(outputs["a"]["technique"], outputs["b"]["technique"])
+    assert {name.split(".")[1] for name, _ in model.named_trainable()} == {"a", "b", "weights"}
+
+
+@pytest.mark.parametrize(("dtype", "limit"), [("float16", 4e6), ("float32", 6e6)])
+def test_the_published_geometry_fits_into_a_few_megabytes(dtype, limit, tmp_path):
+    """MERT-95M, LoRA of rank 8 on q and v, MERTech's heads: 989,308 + 13 + 12 * 2 * 2 * 8 * 768 trained parameters."""
+    backbone_kind, method_kind = registry.find("backbones", "mert"), registry.find("methods", "lora")
+    with torch.device("meta"):
+        backbone = backbone_kind(backbone_kind.Config(name="mert", weights="random:95M"))
+        head = Technique(TechniqueConfig(), "abcdefg", 768, {"pitch_range": [36, 87], "class_weights": [1.0] * 7})
+        model = AdaptedModel(backbone, method_kind(method_kind.Config(name="lora")), {"technique": head}, None)
+    counts = model.trainable_counts()
+    assert counts == {"backbone": 294_912, "mix": 13, "heads": 989_308}
+    manifest = Manifest(
+        **{"name": "size", "created": "2026-01-01", "etude_version": "0", "versions": {}, "seed": 0, "method": "lora"},
+        **{"labels": {"technique": tuple("abcdefg")}, "thresholds": {}, "statistics": {"technique": head.statistics}},
+        **{"dataset": "d", "data_licence": "CC0-1.0", "trainable": counts, "scores": {}, "metric": "m"},
+        backbone=BackboneRef(
+            **{"name": "mert", "id": "random:95M", "fingerprint": "0" * 64, "licence": "CC0-1.0"},
+            **{"sample_rate": 24000, "frame_rate": 75.0, "hidden_size": 768, "num_blocks": 12},
+        ),
+    )
+    tensors = {name: torch.zeros(parameter.shape) for name, parameter in model.named_trainable()}
+    artifact.save(tmp_path / "a", manifest=manifest, tensors=tensors, recipe="", metrics={}, card="", dtype=dtype)
+    assert sum(file.stat().st_size for file in (tmp_path / "a").iterdir()) < limit
+    stored = load_file(tmp_path / "a" / "adapter.safetensors")
+    assert {name: tensor.shape for name, tensor in stored.items()} == {name: tensor.shape for name, tensor in tensors.items()}
