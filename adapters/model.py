@@ -70,9 +70,8 @@ class AdaptedModel(nn.Module):
         return self.mix.weights.device
 
     def train(self, mode: bool = True) -> AdaptedModel:
-        """Heads and the method's own modules follow ``mode``; the backbone stays in ``eval()``."""
+        """Heads and the method's own modules follow ``mode``; the backbone stays in ``eval()``, as it always does."""
         super().train(mode)
-        self.backbone.eval()
         self.method.train(mode)
         return self
 

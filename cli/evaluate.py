@@ -42,8 +42,8 @@ def evaluate(
     labels = next(iter(manifest.labels.values()))
     dataset = build_dataset(session.recipe) if data is None else dataset_of(data, techniques=labels)
     tracks = dataset.tracks(split)
-    found = {note.technique for track in tracks for note in track.annotation.notes}
-    if unknown := sorted(found - {*labels, None}):
+    found = {note.technique for track in tracks for note in track.annotation.notes if note.technique}
+    if unknown := sorted(found - set(labels)):
         raise UserError(
             f"technique '{unknown[0]}' is not a class of the adapter", where=data or "data", fix=nearest(unknown[0], labels)
         )

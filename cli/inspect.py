@@ -54,12 +54,12 @@ def inspect(
     }.items():
         facts.add_row(name, escape(value))
     console.print(facts)
-    tensors = Table("tensor", box=SIMPLE_HEAD, pad_edge=False)
+    sizes = Table("tensor", box=SIMPLE_HEAD, pad_edge=False)
     for column in ("shape", "parameters"):
-        tensors.add_column(column, justify="right", no_wrap=True)
+        sizes.add_column(column, justify="right", no_wrap=True)
     for name, shape in header.shapes.items():
-        tensors.add_row(name, "x".join(map(str, shape)), f"{math.prod(shape):,}")
-    console.print(tensors)
+        sizes.add_row(name, "x".join(map(str, shape)), f"{math.prod(shape):,}")
+    console.print(sizes)
     for split, scores in header.metrics.items():
         print_scores(scores, split)
 

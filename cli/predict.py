@@ -22,7 +22,7 @@ def predict(
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; a GPU when there is one.")] = None,
 ) -> None:
     """Turn recordings into events that a musician can open. A file that cannot be read does not stop the others."""
-    from etude.adapters.errors import UserError, nearest
+    from etude.adapters.errors import Problem, UserError, nearest
     from etude.adapters.inference.export import FORMATS, export
     from etude.cli.folders import check_writable, make_folder
     from etude.cli.progress import progress
@@ -38,7 +38,7 @@ def predict(
         more = f", and so do {len(existing) - 1} more results" if len(existing) > 1 else ""
         fix = "pass --force to replace, or name another folder with --out"
         raise UserError(f"exists already{more}", where=str(existing[0]), fix=fix)
-    problems = []
+    problems: list[Problem] = []
     with progress("loading the adapter", 1):
         from etude.adapters.audio import probe
         from etude.adapters.inference.plot import plot_events

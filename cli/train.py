@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -38,6 +39,8 @@ def train(
         again = "the same command without --fresh" if fresh else "the same command again"
         typer.echo(f"interrupted; give {again} to continue", err=True)
         raise typer.Exit(130) from None
+    if os.environ.get("RANK", "0") != "0":  # under 'accelerate launch', one process speaks for all
+        return
     header = read_header(out)
     for split, scores in header.metrics.items():
         print_scores(scores, f"{loaded.name}, {split}")

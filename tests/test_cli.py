@@ -53,6 +53,17 @@ def files_below(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Threads that wait for each other on busy cores cost more than they give to such small models."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def recipe_file(toy_recipe, tmp_path_factory):
     path = tmp_path_factory.mktemp("recipe") / "toy.yaml"
@@ -151,7 +162,7 @@ def test_training_prints_plain_lines_and_scores_that_fit_80_columns(trained):
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        (["trian.lr=1"], ["trian: unknown key 'trian' (did you mean 'train'?)"]),
+        (["trian.lr=1"], [r"trian: unknown key 'trian' \(did you mean 'train'\?\)"]),
         (["train.lr=abc", "train.epochs=0"], ["train.epochs: ", "train.lr: .*number.*'abc'"]),
         (["train.lr"], ["'train.lr' is not an override"]),
         (["method.name=lorra"], ["unknown method 'lorra' .*'lora'"]),
@@ -203,11 +214,14 @@ def test_a_finished_run_another_recipe_and_a_trained_adapter_are_never_lost(reci
     assert before == ((adapter / artifact.TENSORS).read_bytes(), (run / "checkpoint.pt").read_bytes())
 
 
-def test_fresh_trains_again(recipe_file, tmp_path):
-    places = ("--out", tmp_path / "a", "--run", tmp_path / "r", "train.epochs=1")
-    for seed, more in ((1, ()), (2, ("--fresh",))):
-        succeed("train", recipe_file, f"seed={seed}", *places, *more)
-        assert artifact.read_header(tmp_path / "a").manifest.seed == seed
+def test_fresh_replaces_the_run_and_the_adapter(recipe_file, trained, tmp_path):
+    out, run = tmp_path / "a", tmp_path / "r"
+    shutil.copytree(trained[0], out), shutil.copytree(trained[1], run)
+    (out / "notes.txt").write_text("mine")
+    succeed("train", recipe_file, "seed=7", "train.epochs=1", "--fresh", "--out", out, "--run", run)
+    assert artifact.read_header(out).manifest.seed == 7
+    assert len((run / "history.jsonl").read_text().splitlines()) == 1
+    assert (out / "notes.txt").read_text() == "mine"
 
 
 def test_a_damaged_checkpoint_is_reported(recipe_file, trained, tmp_path):
@@ -250,13 +264,17 @@ def test_a_full_disk_in_training(recipe_file, tmp_path, full_disk, monkeypatch):
 
 def test_ctrl_c_leaves_a_checkpoint_from_which_the_same_command_repeats_the_uninterrupted_run(recipe_file, tmp_path):
     def command(name):
-        more = ["train.epochs=10", "train.evaluate_every=5", "method={name: lora}"]
+        more = ["train.epochs=5", "train.evaluate_every=5", "method={name: lora}"]
         return ["train", str(recipe_file), *more, "--out", str(tmp_path / f"{name}-adapter"), "--run", str(tmp_path / name)]
 
     succeed(*command("whole"))
     code = "import sys; from etude.cli.app import main; main()"
     with subprocess.Popen(
-        [sys.executable, "-c", code, *command("cut")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", code, *command("cut")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
     ) as process:
         first = process.stderr.readline()
         process.send_signal(signal.SIGINT)
@@ -266,15 +284,15 @@ def test_ctrl_c_leaves_a_checkpoint_from_which_the_same_command_repeats_the_unin
     assert out == ""
     assert lines[-1] == "interrupted; give the same command again to continue\n"
     assert all(line.startswith("epoch ") for line in lines[:-1])  # and no warnings of the libraries
-    assert 1 <= len(lines) - 1 < 10
+    assert 1 <= len(lines) - 1 < 5
     assert (tmp_path / "cut" / "checkpoint.pt").exists()
     assert not (tmp_path / "cut-adapter").exists()
     _, _, err = adapt(*command("cut"))
-    assert len(err.splitlines()) == 10 - (len(lines) - 1)
+    assert len(err.splitlines()) == 5 - (len(lines) - 1)
     whole, cut = (
         [json.loads(line) for line in (tmp_path / name / "history.jsonl").read_text().splitlines()] for name in ("whole", "cut")
     )
-    assert [row["epoch"] for row in cut] == list(range(1, 11))
+    assert [row["epoch"] for row in cut] == [1, 2, 3, 4, 5]
     for a, b in zip(whole, cut, strict=True):
         assert a["train_loss"] == pytest.approx(b["train_loss"], rel=1e-5)
     assert whole[-1]["metric"] == pytest.approx(cut[-1]["metric"], abs=1e-6)
@@ -290,8 +308,10 @@ def test_any_sample_rate_and_channel_count_works(adapter, take, tmp_path, rate, 
     assert succeed("predict", adapter, path, "--out", tmp_path / "out").startswith(f"{path}: ")
 
 
-@pytest.mark.parametrize("seconds", [1 / RATE, 0.005, 0.05, 11.03])
-@pytest.mark.parametrize("to", ["csv", "jams", "midi", "audacity", "json"])
+@pytest.mark.parametrize(
+    ("seconds", "to"),
+    [(1 / RATE, "json"), (0.005, "midi"), (0.05, "csv"), (0.05, "jams"), (0.05, "audacity"), (11.03, "csv")],
+)
 def test_any_length_works_in_every_format(adapter, take, tmp_path, seconds, to):
     succeed("predict", adapter, take(seconds=seconds), "--out", tmp_path / "new" / "folder", "--to", to)
     assert len(files_below(tmp_path / "new")) == 1
@@ -541,6 +561,13 @@ def test_data_check_describes_a_sound_data_set(toy_root, recipe_file):
         assert out.splitlines()[-1].endswith("no problems found")
 
 
+def test_a_technique_that_training_never_names(toy_root, tmp_path):
+    shutil.copytree(toy_root, tmp_path / "data")
+    (tmp_path / "data/test0.csv").write_text("onset_time,offset_time,technique,pitch\n1,2,tune,60\n")
+    (line,) = errors("data", "check", tmp_path / "data/manifest.csv")
+    assert line.endswith("test0.csv:2: unknown technique 'tune' (did you mean 'tone'?)")
+
+
 def test_data_check_lists_every_problem_at_once(toy_root, tmp_path):
     root = tmp_path / "data"
     shutil.copytree(toy_root, root)
@@ -552,7 +579,6 @@ def test_data_check_lists_every_problem_at_once(toy_root, tmp_path):
     events = ["1,1,tone,60", "2,1,tone,60", "1,99,tone,60", "x,2,tone,60", "1,2,tone,200", "-1,2,tone,60"]
     (root / "train4.csv").write_text("\n".join(["onset_time,offset_time,technique,pitch", *events]) + "\n")
     (root / "train5.csv").write_text("onset_time,offset_time,technique,pitch\n1,2,tone,60\n1.5,2.5,tone,60\n")
-    (root / "test0.csv").write_text("onset_time,offset_time,technique,pitch\n1,2,tune,60\n")
     (root / "test1.csv").write_text("onset_time,offset_time\n1,2\n")
     (root / "validation0.csv").unlink()
     soundfile.write(root / "forgotten.wav", np.zeros(100), RATE)
@@ -563,6 +589,7 @@ def test_data_check_lists_every_problem_at_once(toy_root, tmp_path):
         "manifest.csv:13: names no event file",
         "manifest.csv:14: names no recording",
         r"manifest.csv:15: unknown split 'tset' \(did you mean 'test'\?\)",
+        "manifest.csv:15: train0.wav is listed before",
         "train2.wav: cannot be read as audio",
         "train3.wav: holds NaN or infinite samples at 0.00 s",
         "train4.csv:2: event at 1 s has zero length",
@@ -571,7 +598,6 @@ def test_data_check_lists_every_problem_at_once(toy_root, tmp_path):
         "train4.csv:5: onset_time is 'x', not a number",
         "train4.csv:6: pitch 200 is not a MIDI number",
         "train4.csv:7: onset -1 s is before the recording starts",
-        r"test0.csv:2: unknown technique 'tune' \(did you mean 'tone'\?\)",
         "test1.csv:1: lacks the column 'technique'",
         "validation0.csv: cannot be read: No such file",
     ]

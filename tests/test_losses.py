@@ -88,6 +88,13 @@ def test_finite_at_batch_1_without_positives_and_at_extreme_logits(dtype):
         assert torch.isfinite(gradient).all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_logits_are_summed_in_full_precision(dtype):
+    logits, targets = batch()
+    logits, mask = logits.to(dtype), torch.ones(3, 7, 1)
+    assert masked_bce(logits, targets, mask) == masked_bce(logits.float(), targets, mask)
+
+
 PUBLISHED = [0.9210, 0.4433, 1.3906, 2.0617, 2.6110, 2.0190, 2.0366]
 """Of MERTech's 7 guzheng classes, a comment in its released code; vibrato, plucks, upward portamento, ..."""
 

@@ -21,6 +21,7 @@ METHODS = {
     "heads_only": ("heads_only", {}),
     "lora": ("lora", {}),
     "lora-last": ("lora", {"blocks": "last 1", "sites": ("attn.out", "ffn.in"), "dropout": 0.5}),
+    "lora-first": ("lora", {"blocks": (0,)}),
     "dora": ("lora", {"variant": "dora", "rank": 4}),
     "ia3": ("lora", {"variant": "ia3", "sites": ("attn.k", "ffn.out"), "blocks": "last 1"}),
 }
@@ -31,6 +32,15 @@ STATISTICS = {"pitch_range": [60, 63], "class_weights": [1.0, 2.0]}
 def make_backbone(name, weights="random:tiny"):
     kind = registry.find("backbones", name)
     return kind(kind.Config(name=name, weights=weights, window=0.4))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    """Operations this small only wait for each other's threads when the machine is busy."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module", params=BACKBONES)
@@ -44,12 +54,16 @@ def backbone(untouched):
     return copy.deepcopy(untouched)
 
 
-def make_model(backbone, method="heads_only", layers=None, **head):
+def make_method(method):
     name, fields = METHODS[method]
     kind = registry.find("methods", name)
+    return kind(kind.Config(name=name, **fields))
+
+
+def make_model(backbone, method="heads_only", layers=None, **head):
     torch.manual_seed(0)
     technique = Technique(TechniqueConfig(**{"hidden": 8, "dropout": 0.0, **head}), LABELS, backbone.hidden_size, STATISTICS)
-    return AdaptedModel(backbone, kind(kind.Config(name=name, **fields)), {"technique": technique}, layers).eval()
+    return AdaptedModel(backbone, make_method(method), {"technique": technique}, layers).eval()
 
 
 def audio(backbone):
@@ -150,19 +164,27 @@ def test_no_more_is_stored_than_needed(backbone, method, mixed, stored):
     assert make_model(backbone, method, layers).stored_layers == tuple(expected)
 
 
-def test_blocks_above_the_stored_states_are_not_run(backbone, monkeypatch):
-    ran = []
-    model = make_model(backbone, "lora-last", (0, backbone.num_blocks))
-    block = backbone.block
+@pytest.mark.parametrize(
+    ("method", "mixed", "once", "every_step"),
+    [
+        ("heads_only", (0,), [], []),
+        ("heads_only", (0, 1), [0], []),
+        ("lora", (0, "N"), [], "all"),
+        ("lora-first", (0, 1), [], [0]),
+        ("lora-last", (0, "N"), "all but last", "last"),
+    ],
+)
+def test_blocks_run_once_below_the_cut_and_never_above_the_mix(backbone, monkeypatch, method, mixed, once, every_step):
+    indices = list(range(backbone.num_blocks))
+    named = {"all": indices, "all but last": indices[:-1], "last": indices[-1:]}
+    model = make_model(backbone, method, tuple(backbone.num_blocks if layer == "N" else layer for layer in mixed))
+    ran, block = [], backbone.block
     monkeypatch.setattr(backbone, "block", lambda index, state: ran.append(index) or block(index, state))
     stored = model.frozen_states(*audio(backbone))
-    assert ran == list(range(backbone.num_blocks - 1))
+    assert ran == (named[once] if isinstance(once, str) else once)
     ran.clear()
     model(stored)
-    assert ran == [backbone.num_blocks - 1]
-    shallow = make_model(copy.deepcopy(backbone), layers=(0,))
-    monkeypatch.setattr(shallow.backbone, "block", None)
-    shallow(shallow.frozen_states(*audio(backbone)))
+    assert ran == (named[every_step] if isinstance(every_step, str) else every_step)
 
 
 @pytest.mark.parametrize(("method", "first_idle"), [("lora", "blocks.01.attn.q.lora_A"), ("lora-last", None)])
@@ -223,6 +245,8 @@ def test_training_changes_the_predictions_but_not_the_backbone(backbone, method)
 
 
 def test_in_training_the_backbone_stays_in_eval(backbone):
+    make_method("lora-last").attach(copied := copy.deepcopy(backbone))
+    assert not any(module.training for module in copied.modules())
     model = make_model(backbone, "lora-last").train()
     dropouts = [module for module in model.method._dropouts for module in module.modules()]
     training = {id(module) for module in model.modules() if module.training}
@@ -291,9 +315,8 @@ def test_tensors_that_do_not_fit_are_refused_before_any_is_copied(backbone):
 
 
 def test_a_head_may_be_named_freely_and_several_share_the_states(backbone):
-    kind = registry.find("methods", "heads_only")
     heads = {name: Technique(TechniqueConfig(hidden=4, onset=False), LABELS, backbone.hidden_size, STATISTICS) for name in "ab"}
-    model = AdaptedModel(backbone, kind(kind.Config(name="heads_only")), heads, None).eval()
+    model = AdaptedModel(backbone, make_method("heads_only"), heads, None).eval()
     outputs = model(model.frozen_states(*audio(backbone)))
     assert set(outputs) == {"a", "b"}
     assert not torch.equal(outputs["a"]["technique"], outputs["b"]["technique"])
@@ -303,11 +326,11 @@ def test_a_head_may_be_named_freely_and_several_share_the_states(backbone):
 @pytest.mark.parametrize(("dtype", "limit"), [("float16", 4e6), ("float32", 6e6)])
 def test_the_published_geometry_fits_into_a_few_megabytes(dtype, limit, tmp_path):
     """MERT-95M, LoRA of rank 8 on q and v, MERTech's heads: 989,308 + 13 + 12 * 2 * 2 * 8 * 768 trained parameters."""
-    backbone_kind, method_kind = registry.find("backbones", "mert"), registry.find("methods", "lora")
+    kind = registry.find("backbones", "mert")
     with torch.device("meta"):
-        backbone = backbone_kind(backbone_kind.Config(name="mert", weights="random:95M"))
+        backbone = kind(kind.Config(name="mert", weights="random:95M"))
         head = Technique(TechniqueConfig(), "abcdefg", 768, {"pitch_range": [36, 87], "class_weights": [1.0] * 7})
-        model = AdaptedModel(backbone, method_kind(method_kind.Config(name="lora")), {"technique": head}, None)
+        model = AdaptedModel(backbone, make_method("lora"), {"technique": head}, None)
     counts = model.trainable_counts()
     assert counts == {"backbone": 294_912, "mix": 13, "heads": 989_308}
     manifest = Manifest(

@@ -209,13 +209,13 @@ class Technique(Head):
     ) -> dict[str, Any]:
         estimates = [self._decode(item, rate, decoder) for item in activations]
         lengths = [len(item["technique"]) for item in activations]
-        rolls = [
+        truth, guess = (
             [decoding.render(item.notes, self.labels, frames, rate) for item, frames in zip(annotations, lengths, strict=True)]
             for annotations in (references, estimates)
-        ]
+        )
         masks = [scoring.labelled_at(item, np.arange(n) / rate) for item, n in zip(references, lengths, strict=True)]
         return scoring.merge_scores(
-            scoring.frame_scores(*rolls, masks, self.labels), scoring.event_scores(references, estimates, self.labels)
+            scoring.frame_scores(truth, guess, masks, self.labels), scoring.event_scores(references, estimates, self.labels)
         )
 
     def _pitch_f1(self, references: Sequence[Annotation], activations: Sequence[Activations], rate: float) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
-from torch import Tensor, nn
+from torch import nn
 
 from etude.adapters.backbones import Backbone
 from etude.adapters.config import StrictModel
@@ -37,9 +37,5 @@ class Method(ABC):
     def parameters(self) -> dict[str, nn.Parameter]:
         """The trainable parameters under canonical names (``blocks.07.attn.q.lora_A``)."""
 
-    def train(self, mode: bool) -> None:
+    def train(self, mode: bool) -> None:  # noqa: B027 - most methods have no modules that differ in training
         """Switch the method's own modules (LoRA dropout, say); the backbone around them stays in ``eval()``."""
-
-    def state(self) -> dict[str, Tensor]:
-        """Detached tensors by canonical name."""
-        return {name: parameter.detach() for name, parameter in self.parameters().items()}

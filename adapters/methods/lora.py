@@ -92,7 +92,8 @@ class Lora(Method):
             for name, parameter in layer.named_parameters():
                 if id(parameter) not in base:
                     short = name.removesuffix(".weight").removesuffix(".default").removesuffix("_vector")
-                    self._parameters[f"{site}.{short}"] = parameter.requires_grad_(True)
+                    parameter.requires_grad_(True)
+                    self._parameters[f"{site}.{short}"] = parameter
             if dropout := getattr(layer, "lora_dropout", None):
                 self._dropouts.append(dropout)
         backbone.exclude_from_fingerprint(self._parameters.values())

@@ -25,8 +25,8 @@ def masked_bce(logits: Tensor, targets: Tensor, mask: Tensor, positive_weight: T
 def class_weights(positive_frames: Sequence[float], power: float) -> NDArray[np.float32]:
     """Weights of the positives per class, ``[classes]``, from the number of positive frames of each class.
 
-    ``((mean(p) / p) * ((1 - p) / (1 - mean(p)))) ** power`` with ``p`` a class's share of all positive frames (MERTech, released
-    code, power .3). A class that never occurs, or that is the only one, would give infinity or 0: it gets 1.
+    ``((mean(p) / p) * ((1 - p) / (1 - mean(p)))) ** power`` with ``p`` a class's share of all positive frames (MERTech,
+    released code, power .3). A class that never occurs, or that is the only one, would give infinity or 0: it gets 1.
     """
     counts = np.asarray(positive_frames, dtype=np.float64)
     weights = np.ones(len(counts))

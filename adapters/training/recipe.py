@@ -212,4 +212,5 @@ def _model_for(raw: dict[str, Any], where: str) -> tuple[type[StrictModel], list
 def _recipe_type(data: Any, backbone: Any, method: Any, heads: tuple[tuple[str, Any], ...]) -> type[StrictModel]:
     """One type per combination, so that recipes can be compared."""
     fields: dict[str, Any] = {name: (kind, ...) for name, kind in heads}
-    return RecipeOf[data, backbone, method, create_model("Heads", __base__=StrictModel, **fields)]
+    sections = (data, backbone, method, create_model("Heads", __base__=StrictModel, **fields))
+    return RecipeOf[sections]  # type: ignore[misc, valid-type, no-any-return]
