@@ -34,15 +34,6 @@ def make_backbone(name, weights="random:tiny"):
     return kind(kind.Config(name=name, weights=weights, window=0.4))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Operations this small only wait for each other's threads when the machine is busy."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module", params=BACKBONES)
 def untouched(request):
     return make_backbone(request.param)

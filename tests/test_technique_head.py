@@ -20,15 +20,6 @@ STATISTICS = {"pitch_range": [60, 63], "class_weights": [1.0, 2.0, 0.5]}
 SWITCHES = [{}, {"pitch": False}, {"onset": False}, {"pitch": False, "onset": False}]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Operations this small only wait for each other's threads when the machine is busy."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def make_head(labels=LABELS, hidden_size=6, statistics=STATISTICS, **fields):
     torch.manual_seed(0)
     return Technique(TechniqueConfig(**{"hidden": 8, **fields}), labels, hidden_size, statistics).eval()

@@ -1,0 +1,68 @@
+"""The control of the technique table: logistic regression on log-mel frames in context, one per class and one for onsets.
+
+It sees the same phrases, makes the same kind of activations as the technique head, and is decoded, tuned and scored by the very
+same code, so that the two differ in their features and classifier only.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from etude.adapters.audio import read_window
+from etude.adapters.build import build_backbone, build_dataset
+from etude.adapters.heads import FrameGrid
+from etude.adapters.inference.activations import audio_batch
+from etude.adapters.registry import find
+
+OFFSETS = (-6, -3, -2, -1, 0, 1, 2, 3, 6, 10, 15)
+"""Frames (20 ms) whose log-mel a frame's features hold: .12 s back to .3 s ahead."""
+STRENGTHS = (0.001, 0.01, 0.1)
+"""Inverse regularisation; chosen on validation phrases."""
+
+
+def control_activations(recipe):  # type: ignore[no-untyped-def]
+    """The technique head as decoder, references and activations by split, and the frame rate."""
+    dataset, backbone = build_dataset(recipe), build_backbone(recipe.backbone)
+    tracks = {split: dataset.tracks(split) for split in ("train", "validation", "test")}
+    kind, rate = find("heads", "technique"), backbone.frame_rate
+    config = recipe.heads.technique.model_copy(update={"pitch": False})
+    statistics = kind.measure(config, dataset.techniques, [t.annotation for t in tracks["train"]], rate)
+    head = kind(config, dataset.techniques, backbone.hidden_size, statistics)
+    features = {split: [log_mel_context(track, backbone) for track in found] for split, found in tracks.items()}
+    scaler = StandardScaler().fit(np.concatenate(features["train"]))
+    scaled = {split: [scaler.transform(x).astype(np.float32) for x in found] for split, found in features.items()}
+    references = {split: [track.annotation for track in found] for split, found in tracks.items()}
+    rolls = [
+        head.targets(a, FrameGrid(0, len(x), rate, len(x))) for a, x in zip(references["train"], scaled["train"], strict=True)
+    ]
+    labels = np.concatenate([np.hstack([roll["technique"], roll["onset"]]) for roll in rolls])
+    inputs, best = np.concatenate(scaled["train"]), None
+    for strength in STRENGTHS:
+        models = [LogisticRegression(C=strength, max_iter=60).fit(inputs, column) for column in labels.T]
+        found = {split: [activations(models, x) for x in scaled[split]] for split in ("validation", "test")}
+        head.tune(references["validation"], found["validation"], rate)
+        score = head.score(references["validation"], found["validation"], rate)["event_macro_f1"]
+        if best is None or score > best[0]:
+            best = (score, {split: (references[split], found[split]) for split in found})
+    assert best is not None
+    return head, best[1], rate
+
+
+def activations(models, inputs):  # type: ignore[no-untyped-def]
+    """Probabilities ``[frames, classes]`` as the head gives them."""
+    values = np.stack([model.predict_proba(inputs)[:, 1] for model in models], axis=1).astype(np.float16)
+    return {"technique": values[:, :-1], "onset": values[:, -1:]}
+
+
+def log_mel_context(track, backbone):  # type: ignore[no-untyped-def]
+    """Log-mel frames of a phrase at the encoder's frame rate with their neighbours, ``[frames, bands * offsets]``."""
+    samples = track.info.samples_at(backbone.sample_rate)
+    audio, lengths = audio_batch(backbone, [read_window(track.audio, 0, samples, backbone.sample_rate, track.info)])
+    with torch.no_grad():
+        mel = backbone.prepare(audio, lengths)[0]  # [bands, 2 * frames]
+    frames = mel.unflatten(-1, (-1, 2)).mean(dim=-1).T.numpy()
+    index = np.arange(len(frames))[:, None] + np.array(OFFSETS)
+    return frames[np.clip(index, 0, len(frames) - 1)].reshape(len(frames), -1)
