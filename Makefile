@@ -14,9 +14,9 @@ venv: $(READY)
 # The phrases are rendered on first use; the one that is predicted belongs to the test split.
 demo: export ETUDE_CACHE := runs/cache
 demo: $(READY)
-	$(BIN)/adapt train recipes/demo.yaml --out runs/demo/adapter
+	$(BIN)/adapt train recipes/demo.yaml --fresh --out runs/demo/adapter
 	$(BIN)/adapt eval runs/demo/adapter
-	$(BIN)/adapt predict runs/demo/adapter 'runs/cache/soundfont_phrases/*/test/0000.flac' --to midi --plot --out runs/demo/predicted
+	$(BIN)/adapt predict runs/demo/adapter 'runs/cache/soundfont_phrases/*/test/0000.flac' --to midi --plot --force --out runs/demo/predicted
 
 test: $(READY)
 	$(BIN)/python -m pytest

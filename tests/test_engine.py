@@ -12,7 +12,7 @@ import torch
 
 from etude.adapters import artifact
 from etude.adapters.errors import UserError
-from etude.adapters.training import engine
+from etude.adapters.training import engine, loop
 from etude.adapters.training.interrupt import Interruption
 
 LORA = "method={name: lora, blocks: last 1, dropout: 0.1}"
@@ -48,7 +48,6 @@ def test_the_same_seed_gives_the_same_run_and_another_does_not(uninterrupted, to
     for seed, name in ((1, "same"), (2, "other")):
         engine.train(toy_recipe(LORA, "train.epochs=2", f"seed={seed}"), tmp_path / name, tmp_path / f"{name}-adapter")
     same, other = history(tmp_path / "same"), history(tmp_path / "other")
-    # The schedule spans all epochs, so only the first step's loss can be compared with the longer run; the epochs with each other.
     engine.train(toy_recipe(LORA, "train.epochs=2"), tmp_path / "again", tmp_path / "again-adapter")
     assert history(tmp_path / "again") == same
     assert other[0]["train_loss"] != same[0]["train_loss"]
@@ -95,13 +94,13 @@ def test_accumulation_gives_the_gradient_of_the_whole_batch(toy_recipe, tmp_path
 
 
 def test_early_stopping_counts_validations_without_improvement(toy_recipe, tmp_path, monkeypatch):
-    real, scores = engine.flatten, iter([0.3, 0.5, 0.4, 0.5, 0.1, 0.9, 0.9])
+    real, scores = loop.flatten, iter([0.3, 0.5, 0.4, 0.5, 0.1, 0.9, 0.9])
 
     def flat(values):
         found = real(values)
         return found | {"technique.event_macro_f1": next(scores)} if values["technique"].get("event_micro_recall") else found
 
-    monkeypatch.setattr(engine, "flatten", flat)
+    monkeypatch.setattr(loop, "flatten", flat)
     recipe = toy_recipe("train.epochs=20", "train.patience=2")
     engine.train(recipe, tmp_path / "run", tmp_path / "adapter")
     assert [row["metric"] for row in history(tmp_path / "run")] == [0.3, 0.5, 0.4, 0.5]

@@ -15,7 +15,7 @@ from etude.adapters.annotations import Annotation
 from etude.adapters.config import StrictModel
 
 Activations = dict[str, NDArray[np.float16]]
-"""Output name -> probabilities ``[frames, classes]`` of one whole recording; half precision, since those of whole data sets are kept."""
+"""Output name -> probabilities ``[frames, classes]`` of one recording, in half precision: whole data sets of them are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Head(nn.Module, ABC):
     @classmethod
     @abstractmethod
     def measure(cls, config: Any, labels: Sequence[str], annotations: Sequence[Annotation], rate: float) -> dict[str, Any]:
-        """What the head must know of the training annotations (class weights, pitch range); JSON-ready, stored in the artifact."""
+        """What the head must know of the training annotations (class weights, pitch range): JSON-ready, stored with it."""
 
     @abstractmethod
     def targets(self, annotation: Annotation, grid: FrameGrid) -> dict[str, NDArray[np.float32]]:

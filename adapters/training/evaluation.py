@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, cast
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
+from torch import Tensor
 
 from etude.adapters.heads import Activations, Head
 from etude.adapters.inference.activations import frames_of, track_activations
@@ -35,11 +37,15 @@ def collect_activations(
         positions = windows.of_track[index]
         own = [windows.windows[position][1] for position in positions]
         frames = frames_of(model.backbone, windows.tracks[index].info)
-        result = track_activations(model, own, frames, lambda rows, p=positions: states([p[row] for row in rows]), batch_size)
+        result = track_activations(model, own, frames, partial(_states_of, states, positions), batch_size)
         found.append((index, result))
         advance(1)
     gathered = cast(list[tuple[int, dict[str, Activations]]], gather_object(found))
     return [activations for _, activations in sorted(gathered, key=lambda item: item[0])]
+
+
+def _states_of(states: FrozenStates, positions: range, rows: Sequence[int]) -> Tensor:
+    return states([positions[row] for row in rows])
 
 
 def evaluate(

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from etude.adapters.errors import UserError
 from etude.adapters.model import AdaptedModel
+from etude.adapters.training.interrupt import Interruption
 from etude.adapters.training.window_set import WindowSet
 
 FILL_BATCH = 4
@@ -35,33 +36,34 @@ class FrozenStates:
         self.bytes = len(windows) * int(np.prod(self.shape)) * 2
         self.on_disk = self.bytes <= min(limit_gb * 1e9, disk.free - disk.total / 10)
 
-    def fill(self, accelerator: Accelerator, progress: Callable[[int], None]) -> None:
-        """Compute all states, each process its share; ``progress`` is told the number of windows done.
+    def fill(self, accelerator: Accelerator, advance: Callable[[int], None], interruption: Interruption) -> None:
+        """Compute all states, each process its share; ``advance`` is told the number of windows done.
 
         Raises :class:`UserError` when the disk is full or refuses.
         """
         if not self.on_disk:
             return
         try:
-            self._fill(accelerator, progress)
+            self._fill(accelerator, advance, interruption)
         except OSError as error:
             self.remove()
             fix = "free some space, or compute the states at every step with train.store_gb=0"
             raise UserError(f"cannot be written: {error.strerror}", where=str(self.path), fix=fix) from None
 
-    def _fill(self, accelerator: Accelerator, progress: Callable[[int], None]) -> None:
+    def _fill(self, accelerator: Accelerator, advance: Callable[[int], None], interruption: Interruption) -> None:
         if accelerator.is_main_process:
             with self.path.open("wb") as file:
                 file.truncate(self.bytes)
         accelerator.wait_for_everyone()
         batches = [range(i, min(i + FILL_BATCH, len(self.windows))) for i in range(0, len(self.windows), FILL_BATCH)]
         for batch in batches[accelerator.process_index :: accelerator.num_processes]:
+            interruption.check()
             states = self._compute(batch).half().cpu().numpy()
             # Not through a memory map: there, a full disk kills the process with a bus error.
             with self.path.open("r+b") as file:
                 file.seek(batch.start * states[0].nbytes)
                 file.write(states.tobytes())
-            progress(len(batch))
+            advance(len(batch))
         accelerator.wait_for_everyone()
 
     def _compute(self, positions: Sequence[int]) -> Tensor:

@@ -83,7 +83,7 @@ class Reporter:
         if self._board is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._board = SummaryWriter(str(self.run / "tensorboard"))  # type: ignore[no-untyped-call]
+            self._board = SummaryWriter(str(self.run / "tensorboard"))
         for name, value in row.items():
             if isinstance(value, int | float) and name not in ("epoch", "metric"):
                 self._board.add_scalar(name.replace(".", "/"), value, row["epoch"])
