@@ -9,9 +9,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.syntax import Syntax
-from rich.table import Table
 
 from etude.adapters.errors import UserError, nearest
 from etude.recipes import packaged
@@ -22,6 +19,9 @@ app = typer.Typer(no_args_is_help=True, help="List, copy and check recipes.")
 @app.command("ls")
 def list_recipes() -> None:
     """List the packaged recipes."""
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table("recipe", "what it does")
     for name, path in packaged().items():
         table.add_row(name, summary(path.read_text(encoding="utf-8")))
@@ -52,6 +52,9 @@ def check(
     overrides: Annotated[list[str] | None, typer.Argument(help="section.field=value, e.g. train.lr=1e-3")] = None,
 ) -> None:
     """Print a recipe with every default filled in, or everything that is wrong with it."""
+    from rich.console import Console
+    from rich.syntax import Syntax
+
     from etude.adapters.training.recipe import load_recipe
 
     text = load_recipe(recipe, overrides or []).dump()

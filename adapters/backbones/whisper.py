@@ -28,6 +28,15 @@ SIZES: dict[str, dict[str, Any]] = {
         "max_source_positions": 1500,
         "init_std": 0.1,  # the usual .02 would drown the audio in the positions
     },
+    "small": {
+        "num_mel_bins": 80,
+        "d_model": 256,
+        "encoder_layers": 2,
+        "encoder_attention_heads": 4,
+        "encoder_ffn_dim": 512,
+        "max_source_positions": 1500,
+        "init_std": 0.05,
+    },
 }
 
 SITES = {
