@@ -1,6 +1,6 @@
 """The picture in the README: a double-bass test phrase, what an adapter of the technique table finds in it, and the reference.
 
-    ETUDE_SHARED=../shared python benchmarks/readme_picture.py runs/technique-table/double-bass-lora-0 docs/events.png
+ETUDE_SHARED=../shared python benchmarks/readme_picture.py runs/technique-table/double-bass-lora-0 docs/events.png
 """
 
 from __future__ import annotations

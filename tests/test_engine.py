@@ -65,6 +65,7 @@ def test_an_interrupted_run_continues_with_the_same_losses(uninterrupted, toy_re
     with pytest.raises(KeyboardInterrupt):
         engine.train(recipe, tmp_path / "run", tmp_path / "adapter")
     assert not (tmp_path / "adapter").exists()
+    assert not list((tmp_path / "run").glob("*.f16"))
     engine.train(recipe, tmp_path / "run", tmp_path / "adapter")
     resumed, whole = history(tmp_path / "run"), history(uninterrupted / "run")
     for ours, theirs in zip(resumed, whole, strict=True):

@@ -8,8 +8,7 @@ from etude.adapters.errors import UserError
 
 BACKBONES = registry.names("backbones")
 VARIANTS = [
-    ("heads_only", {}),
-    ("lora", {}),
+    *((name, {}) for name in registry.names("methods")),
     ("lora", {"variant": "dora"}),
     ("lora", {"variant": "ia3", "sites": ("attn.k", "ffn.out")}),
     ("lora", {"blocks": "last 1", "sites": ("attn.out", "ffn.in"), "dropout": 0.5}),

@@ -25,6 +25,11 @@ def frames_of(backbone: Backbone, info: AudioInfo) -> int:
     return max(1, int(info.samples_at(backbone.sample_rate) * backbone.frame_rate / backbone.sample_rate))
 
 
+def overlap_frames(backbone: Backbone, seconds: float) -> int:
+    """Frames that neighbouring windows share: ``seconds``, but at most half a window, or a recording would take for ever."""
+    return min(round(seconds * backbone.frame_rate), backbone.frames_per_window // 2)
+
+
 def hop_samples(backbone: Backbone) -> int:
     """Samples from one frame to the next."""
     return round(backbone.sample_rate / backbone.frame_rate)

@@ -14,7 +14,7 @@ from etude.adapters.audio import probe
 from etude.adapters.build import build_backbone, build_model
 from etude.adapters.errors import UserError
 from etude.adapters.heads import Activations, Head
-from etude.adapters.inference.activations import FileStates, frames_of, track_activations
+from etude.adapters.inference.activations import FileStates, frames_of, overlap_frames, track_activations
 from etude.adapters.inference.windows import plan
 from etude.adapters.training.recipe import parse_recipe
 
@@ -53,8 +53,7 @@ class Session:
         path = Path(path)
         info, backbone = probe(path), self.model.backbone
         frames = frames_of(backbone, info)
-        overlap = min(round(self.recipe.train.overlap * backbone.frame_rate), backbone.frames_per_window - 1)
-        windows = plan(frames, backbone.frames_per_window, overlap)
+        windows = plan(frames, backbone.frames_per_window, overlap_frames(backbone, self.recipe.train.overlap))
         return track_activations(self.model, windows, frames, FileStates(self.model, path, info, windows), BATCH)
 
     def __call__(self, path: str | Path) -> Annotation:

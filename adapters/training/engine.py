@@ -40,7 +40,7 @@ def train(recipe: Recipe, run: Path, out: Path, *, fresh: bool = False) -> Path:
     resumed = None if fresh else load_checkpoint(checkpoint, recipe.dump())
     if resumed and resumed[0].finished:
         raise UserError("is a finished run of this recipe", where=str(run), fix="pass --fresh to train it again")
-    accelerator = Accelerator(mixed_precision=_precision(recipe.train), cpu=None)
+    accelerator = Accelerator(mixed_precision=_precision(recipe.train))
     dataset = build_dataset(recipe)
     tracks = {split: dataset.tracks(split) for split in ("train", "validation")}
     model = _model(recipe, dataset, tracks["train"])
@@ -53,7 +53,11 @@ def train(recipe: Recipe, run: Path, out: Path, *, fresh: bool = False) -> Path:
         loop = Loop(recipe, model, tracks, accelerator, reporter, interruption, run)
         if resumed:
             loop.restore(*resumed)
-        loop.run()
+        try:
+            loop.run()
+        except BaseException:
+            loop.remove_states()  # a continued run computes them anew
+            raise
         if model.backbone.fingerprint() != fingerprint:
             raise RuntimeError("the frozen backbone changed during training")
         model.load_trainable(loop.progress.best_state)
@@ -65,6 +69,7 @@ def train(recipe: Recipe, run: Path, out: Path, *, fresh: bool = False) -> Path:
         if accelerator.is_main_process:
             write_artifact(out, recipe, dataset, model, fingerprint, metrics)
             loop.finish()
+        loop.remove_states()
         accelerator.wait_for_everyone()
     return out
 

@@ -76,11 +76,15 @@ class Loop:
             save_checkpoint(self.folder / "checkpoint.pt", self.recipe.dump(), self.progress, state, optimizer)
 
     def finish(self) -> None:
-        """Mark the run as finished and drop what only a continued run would need."""
+        """Mark the run as finished, so that it is not continued."""
         self.progress.finished = True
         self.save()
-        self.train_states.remove()
-        self.validation.remove()
+
+    def remove_states(self) -> None:
+        """Delete the files of frozen states (main process)."""
+        if self.accelerator.is_main_process:
+            self.train_states.remove()
+            self.validation.remove()
 
     def scores(self, states: FrozenStates, *, tune: bool) -> Scores:
         """Evaluate on the tracks of ``states``; ``tune`` chooses the thresholds on them first."""

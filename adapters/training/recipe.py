@@ -62,7 +62,7 @@ class TrainConfig(StrictModel):
     patience: int | None = Field(None, ge=1)
     """Validations without a better metric before training stops; ``null`` trains all epochs."""
     overlap: float = Field(1.0, ge=0)
-    """Seconds by which windows overlap in evaluation and prediction."""
+    """Seconds by which windows overlap in evaluation and prediction; at most half a window is used."""
     store_gb: float = Field(20.0, ge=0)
     """Largest temporary file of frozen states in GB; a larger data set recomputes them at every step."""
     dtype: Literal["float16", "float32"] = "float16"

@@ -11,7 +11,7 @@ from etude.adapters.audio import read_window
 from etude.adapters.backbones import Backbone
 from etude.adapters.datasets import Track
 from etude.adapters.heads import FrameGrid, Head
-from etude.adapters.inference.activations import audio_batch, frames_of, hop_samples
+from etude.adapters.inference.activations import audio_batch, frames_of, hop_samples, overlap_frames
 from etude.adapters.inference.windows import Window, plan
 
 
@@ -24,7 +24,7 @@ class WindowSet:
     def __init__(self, tracks: Sequence[Track], backbone: Backbone, overlap: float | None) -> None:
         self.tracks = tracks
         self.backbone = backbone
-        frames = min(round((overlap or 0.0) * backbone.frame_rate), backbone.frames_per_window - 1)
+        frames = overlap_frames(backbone, overlap or 0.0)
         self.windows: list[tuple[int, Window]] = []
         self.of_track: list[range] = []
         for index, track in enumerate(tracks):
