@@ -30,46 +30,6 @@ class Spans:
     classes: NDArray[np.intp]
 
 
-def rising_edges(technique: Probabilities, thresholds: Sequence[float], rate: float, labels: Sequence[str]) -> list[Note]:
-    """Every run of active frames of a class is an event (MERTech "before post-processing")."""
-    return _notes(rising_edge_spans(technique, thresholds), technique, rate, labels)
-
-
-def onset_confirmed(
-    technique: Probabilities,
-    onset: Probabilities,
-    thresholds: Sequence[float],
-    onset_threshold: float,
-    rate: float,
-    labels: Sequence[str],
-) -> list[Note]:
-    """Events that a detected onset confirms (MERTech "after post-processing", Li et al., ICASSP 2024).
-
-    An onset starts where ``onset`` (``[frames]`` or ``[frames, 1]``) becomes active. Every class active in exactly that frame
-    opens an event; it ends at the first frame where both the class and the onset are inactive. A later onset opens a further
-    event without closing an earlier one.
-    """
-    return _notes(onset_confirmed_spans(technique, onset, thresholds, onset_threshold), technique, rate, labels)
-
-
-def fusion(
-    technique: Probabilities,
-    onset: Probabilities,
-    thresholds: Sequence[float],
-    onset_threshold: float,
-    rate: float,
-    labels: Sequence[str],
-) -> list[Note]:
-    """At most one event per detected onset: the class with the largest summed probability up to the next onset.
-
-    The decision rule is that of "Playing Technique Detection by Fusing Note Onset Information in Guzheng Performance"
-    (ISMIR 2022). Its isolated notes have no silences, so the ends are a choice made here: the event ends after the last
-    active frame of its class before the next onset (short dips do not end it), and an onset whose winning class is
-    nowhere active before the next onset gives no event. ``onset`` is ``[frames]`` or ``[frames, 1]``.
-    """
-    return _notes(fusion_spans(technique, onset, thresholds, onset_threshold), technique, rate, labels)
-
-
 def decode(
     technique: Probabilities,
     onset: Probabilities | None,
@@ -103,7 +63,7 @@ def decode_spans(
 
 
 def rising_edge_spans(technique: Probabilities, thresholds: Sequence[float]) -> Spans:
-    """As :func:`rising_edges`, in frames."""
+    """Every run of active frames of a class is an event (MERTech "before post-processing")."""
     active = _active(technique, thresholds)
     starts, classes = np.nonzero(_rises(active))
     return Spans(starts, _run_stops(active, starts, classes), classes)
@@ -112,7 +72,12 @@ def rising_edge_spans(technique: Probabilities, thresholds: Sequence[float]) -> 
 def onset_confirmed_spans(
     technique: Probabilities, onset: Probabilities, thresholds: Sequence[float], onset_threshold: float
 ) -> Spans:
-    """As :func:`onset_confirmed`, in frames."""
+    """Events that a detected onset confirms (MERTech "after post-processing", Li et al., ICASSP 2024).
+
+    An onset starts where ``onset`` (``[frames]`` or ``[frames, 1]``) becomes active. Every class active in exactly that frame
+    opens an event; it ends at the first frame where both the class and the onset are inactive. A later onset opens a further
+    event without closing an earlier one.
+    """
     active = _active(technique, thresholds)
     onset_active = _active(onset, onset_threshold).reshape(-1, 1)
     starts, classes = np.nonzero(active & _rises(onset_active))
@@ -120,7 +85,13 @@ def onset_confirmed_spans(
 
 
 def fusion_spans(technique: Probabilities, onset: Probabilities, thresholds: Sequence[float], onset_threshold: float) -> Spans:
-    """As :func:`fusion`, in frames."""
+    """At most one event per detected onset: the class with the largest summed probability up to the next onset.
+
+    The decision rule is that of "Playing Technique Detection by Fusing Note Onset Information in Guzheng Performance". Its
+    isolated notes have no silences, so the ends are a choice made here: the event ends after the last active frame of its
+    class before the next onset (short dips do not end it), and an onset whose winning class is nowhere active before the
+    next onset gives no event. ``onset`` is ``[frames]`` or ``[frames, 1]``.
+    """
     starts = np.flatnonzero(_rises(_active(onset, onset_threshold).reshape(-1, 1)))
     if len(starts) == 0:
         return Spans(starts, starts, starts)

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from etude.adapters.annotations import Note
-from etude.adapters.decoding import decode, fusion, onset_confirmed, render, rising_edges
+from etude.adapters.decoding import decode, render
 from etude.adapters.errors import UserError
 
 LABELS = ("vibrato", "plucks", "tremolo")
@@ -24,6 +24,18 @@ def random_rolls(seed: int, frames: int = 60) -> tuple[NDArray[np.float32], NDAr
     bias = rng.random() ** 2
     rolls = [np.repeat(rng.random((frames // hold + 1, classes)) ** (2 * bias), hold, axis=0)[:frames] for classes in (3, 1)]
     return rolls[0].astype(np.float32), rolls[1][:, 0].astype(np.float32)
+
+
+def rising_edges(technique, thresholds, rate, labels):
+    return decode(technique, None, {"technique": thresholds, "onset": 0.5}, "rising_edges", rate, labels)
+
+
+def onset_confirmed(technique, onset, thresholds, onset_threshold, rate, labels):
+    return decode(technique, onset, {"technique": thresholds, "onset": onset_threshold}, "onset_confirmed", rate, labels)
+
+
+def fusion(technique, onset, thresholds, onset_threshold, rate, labels):
+    return decode(technique, onset, {"technique": thresholds, "onset": onset_threshold}, "fusion", rate, labels)
 
 
 def in_frames(notes: list[Note]) -> list[Event]:
