@@ -26,6 +26,7 @@ SYSTEMS: dict[str, list[str]] = {
     "technique": ["heads.technique.pitch=false", "heads.technique.onset=false", "heads.technique.decoder=null"],
     "pitch": ["heads.technique.onset=false", "heads.technique.decoder=null"],
     "onset": [],
+    "onset-long": ["train.epochs=40"],
     "lora": ["method={name: lora, rank: 8, sites: [attn.q, attn.v], blocks: last 2}"],
 }
 NAMES = {
@@ -33,6 +34,7 @@ NAMES = {
     "technique": "heads only: technique",
     "pitch": "heads only: + pitch",
     "onset": "heads only: + onset",
+    "onset-long": "heads only: + onset, 40 epochs",
     "lora": "LoRA in the last 2 blocks, all heads",
 }
 DECODERS = {"rising_edges": "rising edges", "onset_confirmed": "onset-confirmed", "fusion": "onset fusion"}
