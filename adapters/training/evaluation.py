@@ -20,7 +20,7 @@ Scores = dict[str, dict[str, Any]]
 """Head -> its scores."""
 
 
-def collect_activations(
+def _collect_activations(
     model: AdaptedModel,
     states: FrozenStates,
     accelerator: Accelerator,
@@ -28,7 +28,7 @@ def collect_activations(
     advance: Callable[[int], None],
     interruption: Interruption | None = None,
 ) -> list[dict[str, Activations]]:
-    """Activations by head of every track of ``states``, in track order; complete on the main process only."""
+    """Activations by head of every track of ``states``, in track order, gathered from all processes."""
     windows = states.windows
     found: list[tuple[int, dict[str, Activations]]] = []
     for index in range(accelerator.process_index, len(windows.tracks), accelerator.num_processes):
@@ -59,7 +59,7 @@ def evaluate(
     tune: bool = True,
 ) -> Scores:
     """Scores of every head, the same on all processes; with ``tune``, thresholds are chosen on these tracks first."""
-    activations = collect_activations(model, states, accelerator, batch_size, advance, interruption)
+    activations = _collect_activations(model, states, accelerator, batch_size, advance, interruption)
     scores: Scores = {}
     if accelerator.is_main_process:
         references = [track.annotation for track in states.windows.tracks]
