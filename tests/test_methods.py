@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.nn import functional
 
 from etude.adapters import registry
 from etude.adapters.errors import UserError
@@ -50,6 +51,45 @@ def test_identity_at_step_0_and_frozen_base(backbone_name, method_name, fields):
     for name in method.parameters():
         assert int(name.split(".")[1]) >= first
         assert ".".join(name.split(".")[:4]) in backbone.sites
+
+
+@pytest.mark.parametrize("backbone_name", BACKBONES)
+@pytest.mark.parametrize(("method_name", "fields"), [*VARIANTS, ("lora", {"rank": 3, "alpha": 24.0, "sites": ("attn.k",)})])
+def test_site_updates_are_what_the_trained_layers_compute(backbone_name, method_name, fields):
+    backbone, method = make_backbone(backbone_name), make_method(method_name, **fields)
+    method.attach(backbone)
+    with torch.no_grad():
+        for parameter in method.parameters().values():
+            parameter.add_(0.3 * torch.randn(parameter.shape))
+    method.train(False)
+    clean = make_backbone(backbone_name)
+    others = {"mix.weights": torch.ones(3), "heads.technique.plane.0.weight": torch.ones(2, 2)}
+    updates = make_method(method_name, **fields).site_updates(clean, {**method.parameters(), **others})
+    assert set(updates) == {name.rpartition(".")[0] for name in method.parameters()}
+    for site, update in updates.items():
+        trained, linear = (part.model.get_submodule(part.sites[site]) for part in (backbone, clean))
+        x = torch.randn(2, 5, linear.in_features)
+        expected = trained(x)
+        y = linear(x if update.gain_in is None else x * update.gain_in)
+        y = y if update.gain_out is None else y * update.gain_out
+        y = y if update.down is None else y + x @ update.down.T @ update.up.T
+        y = y if update.shift is None else y + update.shift
+        atol = 1e-5 * float(expected.detach().abs().max())
+        torch.testing.assert_close(y, expected, rtol=0, atol=atol)
+        torch.testing.assert_close(
+            functional.linear(x, *update.merged(linear.weight, linear.bias)), expected, rtol=0, atol=atol
+        )
+
+
+def test_tensors_of_another_shape_or_missing_ones_give_no_site_updates():
+    backbone, method = make_backbone("mert"), make_method("lora", rank=2)
+    good = {f"{site}.lora_A": torch.ones(2, 48) for site in method.sites(backbone)}
+    good |= {f"{site}.lora_B": torch.ones(48, 2) for site in method.sites(backbone)}
+    assert len(method.site_updates(backbone, good)) == 6
+    for name, tensor in (("blocks.02.attn.v.lora_B", None), ("blocks.01.attn.q.lora_A", torch.ones(3, 48))):
+        bad = {key: value for key, value in {**good, name: tensor}.items() if value is not None}
+        with pytest.raises(UserError, match=f"do not fit this backbone at '{name.rpartition('.')[0]}'"):
+            method.site_updates(backbone, bad)
 
 
 @pytest.mark.parametrize("backbone_name", BACKBONES)

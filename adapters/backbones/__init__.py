@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from pydantic import Field
@@ -80,8 +80,9 @@ class Backbone(nn.Module, ABC):
     model: nn.Module
     """The transformers model that holds the weights."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
+        self.config = config
         self._added: set[int] = set()
 
     def freeze(self) -> None:
@@ -92,6 +93,11 @@ class Backbone(nn.Module, ABC):
     def train(self, mode: bool = True) -> Self:
         """Stay in ``eval()`` whatever a surrounding module asks; a method then switches its own modules itself."""
         return super().train(False)
+
+    def preparation(self) -> dict[str, Any]:
+        """All but the weights that a window's states depend on: the family, its options, and the window in samples and Hz."""
+        options = self.config.model_dump(mode="json", exclude={"weights", "revision", "window"})
+        return {**options, "window_samples": self.window_samples, "sample_rate": self.sample_rate}
 
     @property
     def frames_per_window(self) -> int:

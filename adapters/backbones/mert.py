@@ -70,7 +70,7 @@ class Mert(Backbone):
     model: HubertModel
 
     def __init__(self, config: MertConfig) -> None:
-        super().__init__()
+        super().__init__(config)
         self.id, self.revision, self.normalize = config.weights, None, config.normalize
         size = random_size(config.weights, SIZES)
         if size:

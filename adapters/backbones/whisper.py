@@ -70,7 +70,7 @@ class Whisper(Backbone):
     fft_window: Tensor
 
     def __init__(self, config: WhisperConfig) -> None:
-        super().__init__()
+        super().__init__(config)
         self.id, self.revision, self.normalize = config.weights, None, config.normalize
         size = random_size(config.weights, SIZES)
         if size:

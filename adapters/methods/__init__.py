@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from etude.adapters.backbones import Backbone
 from etude.adapters.config import StrictModel
+from etude.adapters.site_update import SiteUpdate
 
 
 class MethodConfig(StrictModel):
@@ -36,6 +38,14 @@ class Method(ABC):
     @abstractmethod
     def parameters(self) -> dict[str, nn.Parameter]:
         """The trainable parameters under canonical names (``blocks.07.attn.q.lora_A``)."""
+
+    @abstractmethod
+    def site_updates(self, backbone: Backbone, tensors: Mapping[str, Tensor]) -> dict[str, SiteUpdate]:
+        """What trained ``tensors`` (by artifact name) do to the backbone's linear layers, by canonical site; attaches nothing.
+
+        ``backbone`` is one without this method. Names that are not this method's (``mix.weights``, ``heads....``) are ignored.
+        Raises :class:`UserError` when the method's own tensors are missing or of other shapes.
+        """
 
     def train(self, mode: bool) -> None:  # noqa: B027 - most methods have no modules that differ in training
         """Switch the method's own modules (LoRA dropout, say); the backbone around them stays in ``eval()``."""

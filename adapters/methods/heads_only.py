@@ -6,12 +6,14 @@ fine-tuning 63.8 (Ding & Lerch, arXiv 2411.19371).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from etude.adapters.backbones import Backbone
 from etude.adapters.methods import Method, MethodConfig
+from etude.adapters.site_update import SiteUpdate
 
 
 class HeadsOnlyConfig(MethodConfig):
@@ -33,5 +35,9 @@ class HeadsOnly(Method):
         """Leave the backbone as it is."""
 
     def parameters(self) -> dict[str, nn.Parameter]:
+        """None."""
+        return {}
+
+    def site_updates(self, backbone: Backbone, tensors: Mapping[str, Tensor]) -> dict[str, SiteUpdate]:
         """None."""
         return {}

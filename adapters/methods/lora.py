@@ -7,14 +7,21 @@ peft injects its layers into the backbone in place; tensors leave this file unde
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
+import torch
 from pydantic import AfterValidator, Field
-from torch import nn
+from torch import Tensor, nn
 
 from etude.adapters.backbones import Backbone
 from etude.adapters.errors import UserError
 from etude.adapters.methods import Method, MethodConfig
+from etude.adapters.site_update import SiteUpdate
+
+TENSORS = {"lora": ("lora_A", "lora_B"), "dora": ("lora_A", "lora_B", "lora_magnitude"), "ia3": ("ia3_l",)}
+"""What each variant trains at a site: ``lora_A`` ``[rank, in]``, ``lora_B`` ``[out, rank]``, ``lora_magnitude`` ``[out]``, and
+``ia3_l`` ``[out, 1]``, in the feed-forward part ``[1, in]``."""
 
 
 def _all_or_last(text: str) -> str:
@@ -118,6 +125,39 @@ class Lora(Method):
     def parameters(self) -> dict[str, nn.Parameter]:
         """Trainable parameters by canonical name; empty before :meth:`attach`."""
         return dict(self._parameters)
+
+    def site_updates(self, backbone: Backbone, tensors: Mapping[str, Tensor]) -> dict[str, SiteUpdate]:
+        """See :class:`Method`. The same as peft's layers compute, without importing peft."""
+        updates = {}
+        for site in self.sites(backbone):
+            linear = backbone.model.get_submodule(backbone.sites[site])
+            assert isinstance(linear, nn.Linear)
+            names = [f"{site}.{short}" for short in TENSORS[self.config.variant]]
+            found = [tensors[name].to(linear.weight) for name in names if name in tensors]
+            expected = self._shapes(site, linear)
+            if [tensor.shape for tensor in found] != expected:
+                raise UserError(f"the adapter's tensors do not fit this backbone at '{site}'", fix="use its own recipe")
+            updates[site] = self._update(site, linear, found)
+        return updates
+
+    def _shapes(self, site: str, linear: nn.Linear) -> list[tuple[int, ...]]:
+        rank, inputs, outputs = self.config.rank, linear.in_features, linear.out_features
+        if self.config.variant == "ia3":
+            return [(1, inputs) if ".ffn." in site else (outputs, 1)]
+        return [(rank, inputs), (outputs, rank), *([(outputs,)] if self.config.variant == "dora" else [])]
+
+    def _update(self, site: str, linear: nn.Linear, tensors: list[Tensor]) -> SiteUpdate:
+        if self.config.variant == "ia3":
+            gain = tensors[0].flatten()
+            return SiteUpdate(gain_in=gain) if ".ffn." in site else SiteUpdate(gain_out=gain)
+        down, up, *magnitude = tensors
+        up = up * (self.config.alpha / self.config.rank)
+        if not magnitude:
+            return SiteUpdate(down=down, up=up)
+        gain = magnitude[0] / torch.linalg.vector_norm(linear.weight + up @ down, dim=1)
+        # DoRA rescales the weight alone, not the bias.
+        shift = None if linear.bias is None else (1 - gain) * linear.bias
+        return SiteUpdate(down=down, up=gain[:, None] * up, gain_out=gain, shift=shift)
 
     def train(self, mode: bool) -> None:
         """Only LoRA's own dropout ever leaves ``eval()``."""
