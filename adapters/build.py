@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from etude.adapters import registry
+from etude.adapters.artifact import RECIPE, Artifact, check_backbone
 from etude.adapters.backbones import Backbone, BackboneConfig
 from etude.adapters.datasets import Dataset
 from etude.adapters.heads import Head
 from etude.adapters.methods import Method
 from etude.adapters.model import AdaptedModel
-from etude.adapters.training.recipe import Recipe
+from etude.adapters.training.recipe import Recipe, parse_recipe
 
 
 def build_dataset(recipe: Recipe) -> Dataset:
@@ -26,14 +28,53 @@ def build_backbone(config: BackboneConfig) -> Backbone:
     return backbone
 
 
+def build_method(recipe: Recipe) -> Method:
+    """The recipe's method, attached to nothing."""
+    method: Method = registry.find("methods", recipe.method.name)(recipe.method)
+    return method
+
+
+def build_heads(
+    recipe: Recipe, hidden_size: int, labels: Mapping[str, tuple[str, ...]], statistics: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Head]:
+    """The recipe's heads, untrained; ``labels`` and ``statistics`` by head."""
+    return {
+        name: registry.find("heads", name)(getattr(recipe.heads, name), labels[name], hidden_size, statistics[name])
+        for name in type(recipe.heads).model_fields
+    }
+
+
+def mixed_layers(recipe: Recipe, num_blocks: int) -> tuple[int, ...]:
+    """The layers that the recipe mixes, in order, each once (0 = embedding, ``num_blocks`` = last)."""
+    layers = recipe.mix.layers
+    return tuple(range(num_blocks + 1)) if layers == "all" else tuple(sorted(set(layers)))
+
+
 def build_model(
     recipe: Recipe, backbone: Backbone, labels: Mapping[str, tuple[str, ...]], statistics: Mapping[str, Mapping[str, Any]]
 ) -> AdaptedModel:
     """Attach the recipe's method and heads to ``backbone``, untrained; ``labels`` and ``statistics`` by head."""
-    method: Method = registry.find("methods", recipe.method.name)(recipe.method)
-    heads: dict[str, Head] = {
-        name: registry.find("heads", name)(getattr(recipe.heads, name), labels[name], backbone.hidden_size, statistics[name])
-        for name in type(recipe.heads).model_fields
-    }
-    layers = None if recipe.mix.layers == "all" else recipe.mix.layers
-    return AdaptedModel(backbone, method, heads, layers)
+    heads = build_heads(recipe, backbone.hidden_size, labels, statistics)
+    return AdaptedModel(backbone, build_method(recipe), heads, mixed_layers(recipe, backbone.num_blocks))
+
+
+def trained_recipe(artifact: Artifact, weights: str | None = None) -> Recipe:
+    """The recipe that an adapter was trained with, ``weights`` in the place of its backbone's weights when given."""
+    overrides = [] if weights is None else [f"backbone.weights={json.dumps(weights)}"]
+    return parse_recipe(artifact.recipe, overrides, where=str(artifact.folder / RECIPE))
+
+
+def build_trained(artifact: Artifact, weights: str | None = None) -> AdaptedModel:
+    """The model as it was trained, in ``eval()`` on the CPU; ``weights`` as in :func:`trained_recipe`.
+
+    Raises :class:`UserError` for weights that are not those of training.
+    """
+    manifest, recipe = artifact.manifest, trained_recipe(artifact, weights)
+    backbone = build_backbone(recipe.backbone)
+    check_backbone(artifact, backbone)
+    model = build_model(recipe, backbone, manifest.labels, manifest.statistics)
+    model.load_trainable(artifact.tensors)
+    for name, head in model.heads.items():
+        assert isinstance(head, Head)
+        head.thresholds = manifest.thresholds[name]
+    return model.eval()

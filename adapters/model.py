@@ -7,14 +7,38 @@ it without an autograd graph and returns the few states the rest needs. :meth:`A
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from etude.adapters.backbones import Backbone
 from etude.adapters.errors import UserError
 from etude.adapters.heads import Head
 from etude.adapters.methods import Method
+
+
+class WeightedSum(torch.autograd.Function):
+    """``sum_i weights[i] * states[i]`` in one pass per state: autograd's own products would keep and fill as many copies."""
+
+    @staticmethod
+    def forward(ctx: Any, weights: Tensor, *states: Tensor) -> Tensor:
+        """``weights`` ``[states]``, each state ``[batch, frames, hidden]`` -> their sum, in the dtype of the weights."""
+        ctx.save_for_backward(weights, *states)
+        total = states[0] * weights[0]
+        for weight, state in zip(weights[1:], states[1:], strict=True):
+            total.addcmul_(state, weight)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of the weights, and of those states that have one."""
+        weights, *states = ctx.saved_tensors
+        needed = ctx.needs_input_grad[1:]
+        (gradient,) = gradients
+        of_weights = torch.stack([(gradient * state).sum() for state in states])
+        return of_weights, *(gradient * w if n else None for w, n in zip(weights, needed, strict=True))
 
 
 class LayerMix(nn.Module):
@@ -27,10 +51,8 @@ class LayerMix(nn.Module):
 
     def forward(self, states: Mapping[int, Tensor]) -> Tensor:
         """States ``[batch, frames, hidden]`` by layer index -> their mix, same shape."""
-        shares = torch.softmax(self.weights, dim=0)
-        mixed = shares[0] * states[self.layers[0]]
-        for share, layer in zip(shares[1:], self.layers[1:], strict=True):
-            mixed = mixed + share * states[layer]
+        chosen = (states[layer] for layer in self.layers)
+        mixed: Tensor = WeightedSum.apply(torch.softmax(self.weights, dim=0), *chosen)  # type: ignore[no-untyped-call]
         return mixed
 
 
@@ -61,6 +83,8 @@ class AdaptedModel(nn.Module):
         self.heads = nn.ModuleDict(heads)
         below = {layer for layer in chosen if layer <= self.first_block}
         continues = max(chosen) > self.first_block
+        self.gradient_checkpointing = False
+        """Whether adapted blocks are computed again in the backward pass instead of keeping what is inside them."""
         self.stored_layers = tuple(sorted(below | ({self.first_block} if continues else set())))
         """The frozen states that :meth:`forward` needs: those mixed, and the one entering the first trainable block."""
 
@@ -79,20 +103,25 @@ class AdaptedModel(nn.Module):
     def frozen_states(self, audio: Tensor, lengths: Tensor) -> Tensor:
         """Waveforms ``[batch, window_samples]`` -> frozen states ``[batch, stored layers, frames, hidden]``."""
         state = self.backbone.embed(self.backbone.prepare(audio, lengths))
-        kept = [state] if 0 in self.stored_layers else []
+        kept = [state.float()] if 0 in self.stored_layers else []
         for index in range(max(self.stored_layers)):
             state = self.backbone.block(index, state)
             if index + 1 in self.stored_layers:
-                kept.append(state)
+                kept.append(state.float())  # under autocast, which dtype a layer returns differs between devices
         return torch.stack(kept, dim=1)
 
     def forward(self, stored: Tensor) -> dict[str, dict[str, Tensor]]:
         """Frozen states ``[batch, stored layers, frames, hidden]`` -> logits ``[batch, frames, classes]`` by head, output."""
         states = dict(zip(self.stored_layers, stored.to(self.mix.weights.dtype).unbind(dim=1), strict=True))
         for index in range(self.first_block, max(self.mix.layers)):
-            states[index + 1] = self.backbone.block(index, states[index])
+            states[index + 1] = self._block(index, states[index])
         mixed = self.mix(states)
         return {name: head(mixed) for name, head in self.heads.items()}
+
+    def _block(self, index: int, state: Tensor) -> Tensor:
+        if self.gradient_checkpointing and self.training:
+            return cast(Tensor, checkpoint(self.backbone.block, index, state, use_reentrant=False))
+        return self.backbone.block(index, state)
 
     def named_trainable(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Everything that is trained, under the names an artifact uses."""

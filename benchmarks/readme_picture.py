@@ -19,7 +19,7 @@ PHRASE = 9
 
 def main(adapter: str, target: str) -> None:
     session = Session(adapter)
-    dataset = build_dataset(session.recipe)
+    dataset = build_dataset(session.recipe())
     track = dataset.tracks("test")[PHRASE]
     # Test notes have pitches that never occur in training, so the pitch branch cannot know them: leave its guesses out.
     found = Annotation(tuple(replace(note, pitch=None) for note in session(track.audio).notes))

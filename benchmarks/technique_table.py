@@ -54,13 +54,13 @@ def run_one(instrument: str, system: str, seed: int, out: Path) -> None:
         head, splits, rate = control_activations(recipe)
         trained = None
     else:
-        from etude.adapters.inference.session import Session
+        from etude.adapters import artifact
+        from etude.adapters.build import build_trained
         from etude.adapters.training.engine import train
 
-        folder = train(recipe, out.with_suffix(".run"), out.with_suffix(""), fresh=True)
-        session = Session(folder)
-        head, rate = session.heads["technique"], session.model.backbone.frame_rate
-        splits, trained = session_activations(session), sum(session.model.trainable_counts().values())
+        model = build_trained(artifact.load(train(recipe, out.with_suffix(".run"), out.with_suffix(""), fresh=True)))
+        head, rate, trained = model.heads["technique"], model.backbone.frame_rate, sum(model.trainable_counts().values())
+        splits = trained_activations(model, recipe)
     scores = {}
     for decoder in DECODERS if head.config.onset else ("rising_edges",):
         head.decoder = decoder
@@ -71,14 +71,25 @@ def run_one(instrument: str, system: str, seed: int, out: Path) -> None:
     out.write_text(json.dumps({"scores": scores, "trained": trained, "seconds": seconds, "techniques": head.labels}))
 
 
-def session_activations(session):  # type: ignore[no-untyped-def]
-    """References and activations of the validation and test phrases."""
-    from etude.adapters.build import build_dataset
+def trained_activations(model, recipe):  # type: ignore[no-untyped-def]
+    """References and activations of the validation and test phrases, whose frozen states training has left in the store."""
+    from accelerate import Accelerator
 
-    dataset, splits = build_dataset(session.recipe), {}
+    from etude.adapters.build import build_dataset
+    from etude.adapters.training.evaluation import collect_activations
+    from etude.adapters.training.feature_store import FeatureStore
+    from etude.adapters.training.frozen_states import frozen_states
+    from etude.adapters.training.window_features import WindowFeatures
+    from etude.adapters.training.window_set import WindowSet
+
+    dataset, splits, accelerator = build_dataset(recipe), {}, Accelerator()
+    source = frozen_states(model, model.backbone.fingerprint())
     for split in ("validation", "test"):
         tracks = dataset.tracks(split)
-        splits[split] = ([t.annotation for t in tracks], [session.activations(t.audio)["technique"] for t in tracks])
+        states = WindowFeatures(source, WindowSet(tracks, model.backbone, recipe.train.overlap), FeatureStore())
+        states.fill(accelerator, lambda count: None, lambda: None)
+        found = collect_activations(model, states, accelerator, recipe.train.batch_size, lambda count: None)
+        splits[split] = [track.annotation for track in tracks], [item["technique"] for item in found]
     return splits
 
 
@@ -124,8 +135,8 @@ def main() -> None:
     instruments = arguments.only or INSTRUMENTS
     waiting = []
     for seed in range(arguments.seeds):
-        for instrument in instruments:
-            for system in arguments.systems:
+        for system in arguments.systems:
+            for instrument in instruments:  # next to each other: two jobs then seldom wait for the same frozen states
                 out = arguments.out / f"{instrument}-{system}-{seed}.json"
                 if not out.exists():
                     waiting.append([sys.executable, __file__, "--run", instrument, system, str(seed), str(out)])

@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 
 from etude import __version__
 from etude.adapters.errors import Problem, UserError
-from etude.cli import data, evaluate, inspect, predict, recipes, train
+from etude.cli import cache, data, evaluate, inspect, merge, predict, recipes, train
 
 REFUSALS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES})
 """What a full or protected disk answers, whichever library was writing."""
@@ -43,14 +43,16 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,
 )
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("inspect")(inspect.inspect)
+app.command("merge")(merge.merge)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(data.app, name="data")
+app.add_typer(cache.app, name="cache")
 
 
 def _print_version(wanted: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,7 @@ def evaluate(
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     weights: Annotated[str | None, typer.Option(help="Backbone weights, if not where the recipe says.")] = None,
+    cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Keep and reuse frozen states.")] = True,
 ) -> None:
     """Score an adapter with the thresholds stored in it."""
     from etude.adapters.datasets import SPLITS
@@ -28,29 +30,37 @@ def evaluate(
     with progress("loading the adapter", 1):
         from accelerate import Accelerator
 
-        from etude.adapters.artifact import plain
-        from etude.adapters.build import build_dataset
-        from etude.adapters.inference.session import Session
+        from etude.adapters.artifact import load, plain
+        from etude.adapters.build import build_dataset, build_trained, trained_recipe
+        from etude.adapters.device import find_device
         from etude.adapters.training.evaluation import evaluate as score
-        from etude.adapters.training.feature_store import FrozenStates
+        from etude.adapters.training.feature_store import FeatureStore
+        from etude.adapters.training.frozen_states import frozen_states
+        from etude.adapters.training.window_features import WindowFeatures
         from etude.adapters.training.window_set import WindowSet
         from etude.cli.dataset import dataset_of
         from etude.cli.scores import print_scores
 
-        session = Session(adapter, weights=weights)
-    manifest = session.artifact.manifest
+        trained = load(adapter)
+        manifest, recipe = trained.manifest, trained_recipe(trained)
+        model = build_trained(trained, weights).to(find_device(None))
     labels = next(iter(manifest.labels.values()))
-    dataset = build_dataset(session.recipe) if data is None else dataset_of(data, techniques=labels)
+    dataset = build_dataset(recipe) if data is None else dataset_of(data, techniques=labels)
     tracks = dataset.tracks(split)
     found = {note.technique for track in tracks for note in track.annotation.notes if note.technique}
     if unknown := sorted(found - set(labels)):
         raise UserError(
             f"technique '{unknown[0]}' is not a class of the adapter", where=data or "data", fix=nearest(unknown[0], labels)
         )
-    windows = WindowSet(tracks, session.model.backbone, session.recipe.train.overlap)
-    states = FrozenStates(Path(adapter) / "states.f16", session.model, windows, 0.0)
+    windows = WindowSet(tracks, model.backbone, recipe.train.overlap)
+    source = frozen_states(model, manifest.backbone.fingerprint)
+    store, dtype, say = FeatureStore() if cache else None, recipe.train.store_dtype, partial(typer.echo, err=True)
+    states = WindowFeatures(source, windows, store, dtype=dtype, say=say)
+    accelerator = Accelerator()
+    with progress("frozen states", len(windows)) as advance:
+        states.fill(accelerator, advance, lambda: None)
     with progress("evaluating", len(tracks)) as advance:
-        scores = score(session.model, states, Accelerator(), 4, advance, tune=False)
+        scores = score(model, states, accelerator, 4, advance, tune=False)
     if as_json:
         result = {"adapter": str(adapter), "split": split, "recordings": len(tracks), "scores": plain(scores)}
         typer.echo(json.dumps(result, ensure_ascii=False, allow_nan=False))

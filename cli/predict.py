@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from etude.adapters.errors import Problem, UserError, nearest
+
 
 def predict(
     adapter: Annotated[Path, typer.Argument(help="Adapter folder.")],
     recordings: Annotated[list[str], typer.Argument(help="Audio files, folders or quoted globs.")],
+    others: Annotated[
+        list[Path] | None,
+        typer.Option("--with", help="One more adapter on the same backbone; each then has a folder of its own below --out."),
+    ] = None,
     to: Annotated[str, typer.Option(help="csv, jams, midi, audacity or json.")] = "csv",
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("."),
     plot: Annotated[bool, typer.Option("--plot", help="Also draw the events over the spectrogram (PNG).")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace results that exist already.")] = False,
     weights: Annotated[str | None, typer.Option(help="Backbone weights, if not where the recipe says.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; a GPU when there is one.")] = None,
+    compile: Annotated[bool, typer.Option("--compile", help="Compile the backbone first, which takes a while.")] = False,
 ) -> None:
     """Turn recordings into events that a musician can open. A file that cannot be read does not stop the others."""
-    from etude.adapters.errors import Problem, UserError, nearest
     from etude.adapters.inference.export import FORMATS, export
     from etude.cli.folders import check_writable, make_folder
     from etude.cli.progress import progress
@@ -31,9 +38,10 @@ def predict(
         raise UserError(f"unknown format '{to}'", where="--to", fix=nearest(to, FORMATS))
     files = expand(recordings)
     suffixes = (FORMATS[to].suffix, *([".png"] if plot else []))
-    results = [tuple(out / f"{name}{suffix}" for suffix in suffixes) for name in result_names(files)]
+    folders = [out / name for name in adapter_names([adapter, *others])] if others else [out]
+    results = [[tuple(folder / f"{name}{suffix}" for suffix in suffixes) for folder in folders] for name in result_names(files)]
     check_writable(out, "--out")
-    existing = [path for paths in results for path in paths if path.exists()]
+    existing = [path for per_adapter in results for paths in per_adapter for path in paths if path.exists()]
     if existing and not force:
         more = f", and so do {len(existing) - 1} more results" if len(existing) > 1 else ""
         fix = "pass --force to replace, or name another folder with --out"
@@ -44,24 +52,46 @@ def predict(
         from etude.adapters.inference.plot import plot_events
         from etude.adapters.inference.session import Session
 
-        session = Session(adapter, weights=weights, device=device)
-    manifest = session.artifact.manifest
-    labels = [label for head in manifest.labels.values() for label in head]
+        session = Session(adapter, *(others or []), weights=weights, device=device, compile=compile)
     with progress("predicting", len(files)) as advance:
-        for file, (target, *picture) in zip(files, results, strict=True):
-            try:
-                annotation = session(file)
-                make_folder(target.parent)
-                export(annotation, target, to, duration=probe(file).duration, source=file, adapter=manifest.name)
-                count = len(annotation.notes)
-                typer.echo(f"{file}: {count} event{'' if count == 1 else 's'} -> {target}")
-                for path in picture:
-                    plot_events(file, annotation, path, labels=labels)
-            except UserError as error:
-                problems += error.problems
+        for file, places in zip(files, results, strict=True):
+            with noted(problems):
+                annotations = session.all(file)
+                for (name, annotation), (target, *picture) in zip(annotations.items(), places, strict=True):
+                    with noted(problems):
+                        make_folder(target.parent)
+                        export(annotation, target, to, duration=probe(file).duration, source=file, adapter=name)
+                        count = len(annotation.notes)
+                        typer.echo(f"{file}: {count} event{'' if count == 1 else 's'} -> {target}")
+                        labels = [label for head in session.heads(name).values() for label in head.labels]
+                        for path in picture:
+                            plot_events(file, annotation, path, labels=labels)
             advance(1)
     if problems:
         raise UserError(problems)
+
+
+@contextmanager
+def noted(problems: list[Problem]) -> Iterator[None]:
+    """Put the problems of the block on the list, and go on after it."""
+    try:
+        yield
+    except UserError as error:
+        problems += error.problems
+
+
+def adapter_names(adapters: Sequence[Path]) -> list[str]:
+    """The adapters' own names. Raises :class:`UserError` where two are the same: their results would share a folder."""
+    from etude.adapters.artifact import read_header
+
+    names: list[str] = []
+    for folder in adapters:
+        name = read_header(folder).manifest.name
+        if name.casefold() in (known.casefold() for known in names):  # many file systems take A for a
+            fix = "predict with one after the other"
+            raise UserError(f"is called '{name}', as another of these adapters is", where=str(folder), fix=fix)
+        names.append(name)
+    return names
 
 
 def expand(recordings: Sequence[str]) -> list[Path]:
@@ -70,7 +100,6 @@ def expand(recordings: Sequence[str]) -> list[Path]:
     Raises :class:`UserError` for what leads to no audio file.
     """
     from etude.adapters.audio import SUFFIXES
-    from etude.adapters.errors import Problem, UserError
 
     files: dict[str, Path] = {}
     problems: list[Problem] = []

@@ -15,6 +15,7 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Where the adapter goes; NAME-adapter by default.")] = None,
     run: Annotated[Path | None, typer.Option(help="Folder of the run: checkpoint, logs, plots; runs/NAME by default.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over; replaces the run and its adapter.")] = False,
+    cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Keep and reuse frozen states.")] = True,
 ) -> None:
     """Train an adapter. An interrupted run (Ctrl-C) continues when the same command is given again."""
     from etude.adapters.errors import UserError
@@ -34,7 +35,7 @@ def train(
         from etude.adapters.training.engine import train as run_training
         from etude.cli.scores import print_scores
     try:
-        run_training(loaded, run, out, fresh=fresh)
+        run_training(loaded, run, out, fresh=fresh, cache=cache)
     except KeyboardInterrupt:
         again = "the same command without --fresh" if fresh else "the same command again"
         typer.echo(f"interrupted; give {again} to continue", err=True)

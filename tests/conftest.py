@@ -1,6 +1,9 @@
 """A small data set whose techniques are easy to tell apart, and a recipe for it."""
 
+import atexit
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,9 @@ import soundfile
 from etude.adapters.annotations import Note, write_events
 
 os.environ.setdefault("ACCELERATE_USE_CPU", "true")
+# Nothing of what the tests compute mixes with what the user keeps.
+os.environ["ETUDE_CACHE"] = tempfile.mkdtemp(prefix="etude-test-cache-")
+atexit.register(shutil.rmtree, os.environ["ETUDE_CACHE"], ignore_errors=True)
 # The models are tiny: one thread each is several times faster than two that wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 RATE = 16000
@@ -53,7 +59,7 @@ data: {{name: manifest, root: {root}, licence: CC0-1.0}}
 backbone: {{name: whisper, weights: "random:tiny", window: 2.0}}
 method: {{name: heads_only}}
 heads: {{technique: {{hidden: 32}}}}
-train: {{epochs: 3, batch_size: 4, lr: 5.0e-3, overlap: 0.5}}
+train: {{epochs: 3, batch_size: 4, lr: 5.0e-3, overlap: 0.5, precision: fp32}}
 """
 
 

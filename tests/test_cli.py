@@ -136,7 +136,7 @@ def test_ctrl_c_and_a_full_disk_end_any_command_without_a_traceback(adapter, tak
         def session(self, path):
             raise error
 
-        monkeypatch.setattr("etude.adapters.inference.session.Session.__call__", session)
+        monkeypatch.setattr("etude.adapters.inference.session.Session.all", session)
         return adapt("predict", adapter, take(), "--out", tmp_path / "out")
 
     assert stop(KeyboardInterrupt()) == (130, "", "interrupted\n")
@@ -237,13 +237,15 @@ def test_divergence_leaves_no_adapter(recipe_file, tmp_path):
     assert not (tmp_path / "a").exists()
 
 
-def test_a_full_disk_in_training(recipe_file, tmp_path, full_disk, monkeypatch):
+def test_a_full_disk_in_training(recipe_file, tmp_path, full_disk, monkeypatch, tmp_path_factory):
     run, out = tmp_path / "r", tmp_path / "a"
-    full_disk(200_000)
-    lines = errors("train", recipe_file, "--run", run, "--out", out)
-    assert re.search(r"train-states.f16: cannot be written: File too large .*train.store_gb=0", lines[0])
+    full_disk(100_000)
+    with monkeypatch.context() as patch:
+        patch.setenv("ETUDE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        lines = errors("train", recipe_file, "--run", run, "--out", out)
+    assert re.search(r"features/.*: cannot be written: File too large .*--no-cache", lines[0])
     full_disk(60_000)
-    lines = errors("train", recipe_file, "--run", run, "--out", out, "train.store_gb=0")
+    lines = errors("train", recipe_file, "--run", run, "--out", out, "--no-cache")
     assert re.search(r"checkpoint.pt: cannot be written: File too large", lines[0])
     full_disk(-1)
     assert [name for name in files_below(tmp_path) if "tensorboard" not in name] == []

@@ -338,3 +338,48 @@ def test_the_published_geometry_fits_into_a_few_megabytes(dtype, limit, tmp_path
     assert sum(file.stat().st_size for file in (tmp_path / "a").iterdir()) < limit
     stored = load_file(tmp_path / "a" / "adapter.safetensors")
     assert {name: tensor.shape for name, tensor in stored.items()} == {name: tensor.shape for name, tensor in tensors.items()}
+
+
+def test_the_mix_has_the_gradients_of_a_plain_weighted_sum(backbone):
+    torch.manual_seed(0)
+    states = {layer: torch.randn(2, 3, 4, dtype=torch.double, requires_grad=layer != 1) for layer in (0, 1, 2)}
+    mix = LayerMix((0, 1, 2)).double()
+    with torch.no_grad():
+        mix.weights.copy_(torch.randn(3))
+    direction = torch.randn(2, 3, 4, dtype=torch.double)
+    leaves = [mix.weights, states[0], states[2]]
+    found = torch.autograd.grad((mix(states) * direction).sum(), leaves)
+    plain = torch.stack([states[0], states[1], states[2]], -1) @ torch.softmax(mix.weights, 0)
+    assert torch.allclose(mix(states), plain)
+    for ours, theirs in zip(found, torch.autograd.grad((plain * direction).sum(), leaves), strict=True):
+        assert torch.allclose(ours, theirs)
+
+
+@pytest.mark.parametrize("method", ["lora", "lora-last"])
+def test_gradient_checkpointing_changes_memory_only(backbone, method, monkeypatch):
+    model = make_model(backbone, method, dropout=0.0)
+    perturb(model)
+    model.train()
+    stored = model.frozen_states(*audio(backbone))
+    real, calls = backbone.block, []
+    monkeypatch.setattr(backbone, "block", lambda index, state: calls.append(index) or real(index, state))
+    gradients = {}
+    for model.gradient_checkpointing in (False, True):
+        calls.clear()
+        model.zero_grad()
+        torch.manual_seed(0)  # dropout masks are drawn again in the backward pass, and must be the same
+        loss_of(model, stored).backward()
+        gradients[len(calls)] = {name: parameter.grad.clone() for name, parameter in model.named_trainable()}
+    (once, plain), (twice, again) = sorted(gradients.items())
+    assert twice == 2 * once
+    assert all(torch.equal(plain[name], again[name]) for name in plain)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_nothing_below_the_first_trainable_block_is_in_the_graph(backbone, method):
+    """Even an input that asks for gradients gets none: the frozen part runs without a graph, convolutions included."""
+    model = make_model(backbone, method)
+    waveforms, lengths = audio(backbone)
+    stored = model.frozen_states(waveforms.requires_grad_(), lengths)
+    assert stored.grad_fn is None
+    assert not stored.requires_grad

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from etude.adapters.audio import AudioInfo, read_window
+from etude.adapters.audio import AudioInfo
 from etude.adapters.backbones import Backbone
 from etude.adapters.heads import Activations, Head
 from etude.adapters.inference.windows import Window, stitch
@@ -60,21 +59,3 @@ def track_activations(
         name: {output: stitch(zip(windows, parts, strict=True), frames) for output, parts in outputs.items()}
         for name, outputs in pieces.items()
     }
-
-
-class FileStates:
-    """A :data:`StateSource` that decodes a recording and runs the frozen part of the model, one batch at a time."""
-
-    def __init__(self, model: AdaptedModel, path: Path, info: AudioInfo, windows: Sequence[Window]) -> None:
-        self.model, self.path, self.info, self.windows = model, path, info, windows
-
-    def __call__(self, positions: Sequence[int]) -> Tensor:
-        """See :data:`StateSource`."""
-        backbone = self.model.backbone
-        hop = hop_samples(backbone)
-        waveforms = [
-            read_window(self.path, self.windows[i].start * hop, backbone.window_samples, backbone.sample_rate, self.info)
-            for i in positions
-        ]
-        audio, lengths = audio_batch(backbone, waveforms)
-        return self.model.frozen_states(audio.to(self.model.device), lengths.to(self.model.device))

@@ -1,74 +1,179 @@
-"""A loaded adapter, ready to annotate recordings of any length."""
+"""A backbone and the adapters on it, ready to annotate recordings of any length."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import cast
 
 import torch
 
 from etude.adapters import artifact
-from etude.adapters.annotations import Annotation, Note
-from etude.adapters.audio import probe
-from etude.adapters.build import build_backbone, build_model
-from etude.adapters.errors import UserError
+from etude.adapters.annotations import Annotation
+from etude.adapters.artifact import Artifact
+from etude.adapters.build import build_backbone, trained_recipe
+from etude.adapters.device import find_device
+from etude.adapters.errors import UserError, nearest
 from etude.adapters.heads import Activations, Head
-from etude.adapters.inference.activations import FileStates, frames_of, overlap_frames, track_activations
-from etude.adapters.inference.windows import plan
-from etude.adapters.training.recipe import parse_recipe
+from etude.adapters.inference.bank import AdapterBank
+from etude.adapters.inference.branches import Branches
+from etude.adapters.inference.compiled import compile_blocks
+from etude.adapters.inference.loaded import LoadedAdapter
+from etude.adapters.inference.rows import Recording, plan_recordings, recording_activations
+from etude.adapters.training.recipe import Recipe
 
-BATCH = 4
+ROWS = 4
+"""Windows, each under one adapter, that are computed at a time."""
+SAID_OTHERWISE = {"weights", "revision", "window"}
+"""Fields of a recipe's backbone that may differ where fingerprint and window are the same."""
 
 
 class Session:
-    """``session(path)`` annotates a recording.
+    """``session(path)`` annotates a recording with the current adapter, the first one until :meth:`switch`.
 
-    ``weights`` names the backbone's weights where they differ from the training machine's path; a fingerprint check makes sure
-    that they are the same weights. ``device`` is a GPU when omitted and there is one. Raises :class:`UserError` for a damaged
-    artifact, another backbone, or a device that this machine lacks.
+    All adapters stay beside one backbone; going from one to another writes a few integers. ``weights`` names the backbone's
+    weights where they differ from the training machine's path; a fingerprint check makes sure that they are the same weights.
+    ``device`` is a GPU when omitted and there is one. ``compile`` compiles the backbone's layers when they are first used: that
+    takes a while, switching does not.
+
+    Raises :class:`UserError` for a damaged artifact, another backbone, or a device that this machine lacks.
     """
 
-    def __init__(self, adapter: str | Path, *, weights: str | None = None, device: str | None = None) -> None:
-        target = _device(device)
-        self.artifact = artifact.load(Path(adapter))
-        manifest = self.artifact.manifest
-        overrides = [] if weights is None else [f"backbone.weights={json.dumps(weights)}"]
-        self.recipe = parse_recipe(self.artifact.recipe, overrides, where=f"{adapter}/recipe.yaml")
-        backbone = build_backbone(self.recipe.backbone)
-        artifact.check_backbone(self.artifact, backbone)
-        self.model = build_model(self.recipe, backbone, manifest.labels, manifest.statistics)
-        self.model.load_trainable(self.artifact.tensors)
-        for name, head in self.heads.items():
-            head.thresholds = manifest.thresholds[name]
-        self.model.to(target).eval()
+    def __init__(
+        self,
+        adapter: str | Path,
+        *more: str | Path,
+        weights: str | None = None,
+        device: str | None = None,
+        compile: bool = False,
+    ) -> None:
+        self.device = find_device(device)
+        first, *others = (artifact.load(Path(path)) for path in (adapter, *more))
+        self.backbone = build_backbone(trained_recipe(first, weights).backbone)
+        artifact.check_backbone(first, self.backbone)
+        self._owner = first
+        self._bank = AdapterBank(self.backbone)
+        self._branches = Branches(self.backbone, self._bank, ROWS, fixed=compile)
+        self._adapters: dict[str, LoadedAdapter] = {}
+        self.to(self.device)
+        if compile:
+            compile_blocks(self.backbone)
+        self.current: str | None = self._add(first, None)
+        """The adapter that is used where none is named."""
+        for other in others:
+            self._add(other, None)
 
     @property
-    def heads(self) -> dict[str, Head]:
-        """The heads by name."""
-        return cast(dict[str, Head], dict(self.model.heads.items()))
+    def adapters(self) -> tuple[str, ...]:
+        """The names of all adapters, in the order in which they were loaded."""
+        return tuple(self._adapters)
 
-    def activations(self, path: str | Path) -> dict[str, Activations]:
-        """Probabilities of every head over the whole recording, by head and output, each ``[frames, classes]``."""
-        path = Path(path)
-        info, backbone = probe(path), self.model.backbone
-        frames = frames_of(backbone, info)
-        windows = plan(frames, backbone.frames_per_window, overlap_frames(backbone, self.recipe.train.overlap))
-        return track_activations(self.model, windows, frames, FileStates(self.model, path, info, windows), BATCH)
+    @property
+    def artifacts(self) -> dict[str, Artifact]:
+        """What each adapter was loaded from, by name."""
+        return {name: adapter.artifact for name, adapter in self._adapters.items()}
 
-    def __call__(self, path: str | Path) -> Annotation:
+    def load(self, path: str | Path, name: str | None = None) -> str:
+        """Load one more adapter, under its own name if no other is given; returns the name.
+
+        Raises :class:`UserError` for a damaged artifact, a name that is taken, and an adapter that does not belong to this
+        backbone or sees audio in other windows.
+        """
+        return self._add(artifact.load(Path(path)), name)
+
+    def unload(self, name: str) -> None:
+        """Take an adapter out of the session. Raises :class:`UserError` for an unknown name."""
+        self._bank.remove(self._find(name).name)
+        del self._adapters[name]
+        if self.current == name:
+            self.current = None
+
+    def switch(self, name: str) -> None:
+        """Make an adapter the current one. Raises :class:`UserError` for an unknown name."""
+        self.current = self._find(name).name
+
+    def to(self, device: torch.device) -> None:
+        """Move the backbone and all adapters."""
+        self.device = device
+        self.backbone.to(device)
+        for adapter in self._adapters.values():
+            adapter.to(device)
+
+    def recipe(self, adapter: str | None = None) -> Recipe:
+        """The recipe that an adapter was trained with."""
+        return self._find(adapter).recipe
+
+    def heads(self, adapter: str | None = None) -> dict[str, Head]:
+        """An adapter's heads by name."""
+        return self._find(adapter).heads_by_name
+
+    def __call__(self, path: str | Path, adapter: str | None = None) -> Annotation:
         """The annotation of a recording: the events of all heads. Raises :class:`UserError` for unreadable audio."""
-        notes: list[Note] = []
-        for name, activations in self.activations(path).items():
-            notes += self.heads[name].decode(activations, self.model.backbone.frame_rate).notes
-        return Annotation(tuple(notes))
+        return self._annotations([(Path(path), self._find(adapter))])[0]
 
+    def all(self, path: str | Path) -> dict[str, Annotation]:
+        """The annotation of a recording by every adapter; what they have in common is computed once. Raises as a call does."""
+        return dict(zip(self._adapters, self._annotations((Path(path), a) for a in self._adapters.values()), strict=True))
 
-def _device(name: str | None) -> torch.device:
-    try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:  # depends on how torch was built
-        reason = str(error).splitlines()[0]
-        raise UserError(f"there is no device '{name}': {reason:.100}", where="device", fix="use cpu, or leave it out") from None
-    return device
+    def batch(self, recordings: Iterable[tuple[str | Path, str]]) -> list[Annotation]:
+        """The annotations of pairs of recording and adapter; windows of different ones share batches. Raises as a call does."""
+        return self._annotations((Path(path), self._find(name)) for path, name in recordings)
+
+    def activations(self, path: str | Path, adapter: str | None = None) -> dict[str, Activations]:
+        """Probabilities of every head over the whole recording, by head and output, each ``[frames, classes]``."""
+        [(_, _, activations)] = self._run([(Path(path), self._find(adapter))])
+        return activations
+
+    def _annotations(self, jobs: Iterable[tuple[Path, LoadedAdapter]]) -> list[Annotation]:
+        jobs = list(jobs)
+        found = {
+            (recording.path, adapter.name): adapter.decode(activations, self.backbone.frame_rate)
+            for recording, adapter, activations in self._run(jobs)
+        }
+        return [found[path, adapter.name] for path, adapter in jobs]
+
+    def _run(
+        self, jobs: Sequence[tuple[Path, LoadedAdapter]]
+    ) -> Iterator[tuple[Recording, LoadedAdapter, dict[str, Activations]]]:
+        return recording_activations(self._branches, self.device, plan_recordings(self.backbone, jobs))
+
+    def _find(self, name: str | None) -> LoadedAdapter:
+        if name is None and self.current is None:
+            raise UserError("no adapter is chosen", fix=f"switch to one; {nearest('', self._adapters)}")
+        wanted = self.current if name is None else name
+        if wanted not in self._adapters:
+            raise UserError(f"no adapter '{wanted}' is loaded", fix=nearest(str(wanted), self._adapters))
+        return self._adapters[wanted]
+
+    def _add(self, loaded: Artifact, name: str | None) -> str:
+        name = loaded.manifest.name if name is None else name
+        if name in self._adapters:
+            raise UserError(
+                f"an adapter called '{name}' is loaded already",
+                where=str(loaded.folder),
+                fix="give it another name: session.load(path, name=...)",
+            )
+        recipe = trained_recipe(loaded)
+        self._check_same_backbone(loaded, recipe)
+        adapter = LoadedAdapter(name, loaded, recipe, self.backbone).to(self.device)
+        self._bank.add(name, adapter.updates)
+        self._adapters[name] = adapter
+        return name
+
+    def _check_same_backbone(self, loaded: Artifact, recipe: Recipe) -> None:
+        """The fingerprint of the session's first adapter was compared with the weights themselves."""
+        owner, given, own = self._owner.manifest, recipe.backbone, self.backbone.config
+        if loaded.manifest.backbone.fingerprint != owner.backbone.fingerprint:
+            reason = f"{loaded.manifest.backbone.id} and {owner.backbone.id} are other weights"
+        elif given.window != own.window and (
+            given.window is None or given.frames(self.backbone.frame_rate, 0.0) != self.backbone.frames_per_window
+        ):
+            reason = "their windows (backbone.window) differ"
+        elif given.model_dump(exclude=SAID_OTHERWISE) != own.model_dump(exclude=SAID_OTHERWISE):
+            reason = "they prepare audio differently (section backbone of their recipes)"
+        else:
+            return
+        raise UserError(
+            f"'{loaded.manifest.name}' cannot share a backbone with '{owner.name}': {reason}",
+            where=str(loaded.folder),
+            fix="give it a session of its own",
+        )

@@ -1,6 +1,7 @@
 """Training, from a recipe to an artifact: one engine for every method and head, on one or several processes.
 
-A run folder holds everything of a run in progress (checkpoint, frozen states, logs, plots); the artifact is written at the end.
+A run folder holds everything of a run in progress (checkpoint, logs, plots); the artifact is written at the end. Frozen states
+lie in the feature store, where later runs find them.
 Randomness is drawn from (seed, step), so a resumed run repeats the losses of an uninterrupted one.
 """
 
@@ -9,9 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
-import torch
-from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate import Accelerator, PartialState
+from accelerate.utils import broadcast_object_list, set_seed
 
 from etude.adapters import registry
 from etude.adapters.build import build_backbone, build_dataset, build_model
@@ -21,67 +21,65 @@ from etude.adapters.heads import Head
 from etude.adapters.model import AdaptedModel
 from etude.adapters.training.checkpoint import load_checkpoint
 from etude.adapters.training.evaluation import flatten
-from etude.adapters.training.feature_store import FrozenStates
+from etude.adapters.training.feature_store import FeatureStore
 from etude.adapters.training.finish import round_to, write_artifact
 from etude.adapters.training.interrupt import Interruption
-from etude.adapters.training.loop import Loop
+from etude.adapters.training.loop import AUTOCAST, Loop
+from etude.adapters.training.precision import autocast_dtype
 from etude.adapters.training.recipe import Recipe, TrainConfig
 from etude.adapters.training.reporter import Reporter
 from etude.adapters.training.window_set import WindowSet
 
 
-def train(recipe: Recipe, run: Path, out: Path, *, fresh: bool = False) -> Path:
+def train(recipe: Recipe, run: Path, out: Path, *, fresh: bool = False, cache: bool = True) -> Path:
     """Train ``recipe`` in the folder ``run`` and write the artifact to ``out``; returns ``out``.
 
-    Continues an interrupted run of the same recipe unless ``fresh``. Raises :class:`UserError` for faulty data or a run folder
-    of another recipe, and :class:`KeyboardInterrupt` after saving a checkpoint.
+    Continues an interrupted run of the same recipe unless ``fresh``. Without ``cache``, frozen states are computed at every
+    step. Raises :class:`UserError` for faulty data or a run folder of another recipe, and :class:`KeyboardInterrupt` after
+    saving a checkpoint.
     """
     checkpoint = run / "checkpoint.pt"
     resumed = None if fresh else load_checkpoint(checkpoint, recipe.dump())
     if resumed and resumed[0].finished:
         raise UserError("is a finished run of this recipe", where=str(run), fix="pass --fresh to train it again")
-    accelerator = Accelerator(mixed_precision=_precision(recipe.train))
+    accelerator = Accelerator(mixed_precision=_mixed_precision(recipe.train))
     dataset = build_dataset(recipe)
     tracks = {split: dataset.tracks(split) for split in ("train", "validation")}
-    model = _model(recipe, dataset, tracks["train"])
+    model = untrained_model(recipe, dataset, tracks["train"])
     _check_metric(recipe.train.metric, model)
-    fingerprint = model.backbone.fingerprint()
     model.to(accelerator.device)
     _prepare(run, checkpoint if fresh else None)
     reporter = Reporter(run, enabled=accelerator.is_main_process)
     with reporter, Interruption(accelerator) as interruption:
-        loop = Loop(recipe, model, tracks, accelerator, reporter, interruption, run)
+        loop = Loop(recipe, model, tracks, accelerator, reporter, interruption, run, FeatureStore() if cache else None)
         if resumed:
             loop.restore(*resumed)
-        try:
-            loop.run()
-        except BaseException:
-            loop.remove_states()  # a continued run computes them anew
-            raise
-        if model.backbone.fingerprint() != fingerprint:
+        loop.run()
+        if model.backbone.fingerprint() != loop.fingerprint:
             raise RuntimeError("the frozen backbone changed during training")
         model.load_trainable(loop.progress.best_state)
         round_to(model, recipe.train.dtype)
         metrics = {"validation": loop.scores(loop.validation, tune=True)}
         if any(track.split == "test" for track in dataset.check()[0]):
-            windows = WindowSet(dataset.tracks("test"), model.backbone, recipe.train.overlap)
-            metrics["test"] = loop.scores(FrozenStates(run / "test-states.f16", model, windows, 0.0), tune=False)
+            test = loop.frozen(WindowSet(dataset.tracks("test"), model.backbone, recipe.train.overlap))
+            loop.fill_states(test, "test")
+            metrics["test"] = loop.scores(test, tune=False)
         if accelerator.is_main_process:
-            write_artifact(out, recipe, dataset, model, fingerprint, metrics)
+            write_artifact(out, recipe, dataset, model, loop.fingerprint, metrics)
             loop.finish()
-        loop.remove_states()
         accelerator.wait_for_everyone()
     return out
 
 
-def _precision(config: TrainConfig) -> str:
-    """bf16 only where hardware multiplies in it: on CPUs without such units it is several times slower than fp32."""
-    if config.precision == "auto":
-        return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False) else "no"
-    return "no" if config.precision == "fp32" else config.precision
+def _mixed_precision(config: TrainConfig) -> str:
+    """Accelerate's name for the precision; the main process chooses, since what it measures is not the same everywhere."""
+    state = PartialState()
+    dtype = autocast_dtype(config.precision, state.device) if state.is_main_process else None
+    return {value: name for name, value in AUTOCAST.items()}[broadcast_object_list([dtype])[0]]
 
 
-def _model(recipe: Recipe, dataset: Dataset, tracks: list[Track]) -> AdaptedModel:
+def untrained_model(recipe: Recipe, dataset: Dataset, tracks: list[Track]) -> AdaptedModel:
+    """The model at step 0; ``tracks`` are the training tracks, of which the heads measure class weights and pitches."""
     backbone = build_backbone(recipe.backbone)
     annotations = [track.annotation for track in tracks]
     labels = dict.fromkeys(type(recipe.heads).model_fields, dataset.techniques)
@@ -90,7 +88,9 @@ def _model(recipe: Recipe, dataset: Dataset, tracks: list[Track]) -> AdaptedMode
         for name in labels
     }
     set_seed(recipe.seed)
-    return build_model(recipe, backbone, labels, statistics)
+    model = build_model(recipe, backbone, labels, statistics)
+    model.gradient_checkpointing = recipe.train.gradient_checkpointing
+    return model
 
 
 def _check_metric(metric: str, model: AdaptedModel) -> None:

@@ -13,16 +13,16 @@ from torch import Tensor
 from etude.adapters.heads import Activations, Head
 from etude.adapters.inference.activations import frames_of, track_activations
 from etude.adapters.model import AdaptedModel
-from etude.adapters.training.feature_store import FrozenStates
 from etude.adapters.training.interrupt import Interruption
+from etude.adapters.training.window_features import WindowFeatures
 
 Scores = dict[str, dict[str, Any]]
 """Head -> its scores."""
 
 
-def _collect_activations(
+def collect_activations(
     model: AdaptedModel,
-    states: FrozenStates,
+    states: WindowFeatures,
     accelerator: Accelerator,
     batch_size: int,
     advance: Callable[[int], None],
@@ -44,13 +44,13 @@ def _collect_activations(
     return [activations for _, activations in sorted(gathered, key=lambda item: item[0])]
 
 
-def _states_of(states: FrozenStates, positions: range, rows: Sequence[int]) -> Tensor:
+def _states_of(states: WindowFeatures, positions: range, rows: Sequence[int]) -> Tensor:
     return states([positions[row] for row in rows])
 
 
 def evaluate(
     model: AdaptedModel,
-    states: FrozenStates,
+    states: WindowFeatures,
     accelerator: Accelerator,
     batch_size: int,
     advance: Callable[[int], None],
@@ -59,7 +59,7 @@ def evaluate(
     tune: bool = True,
 ) -> Scores:
     """Scores of every head, the same on all processes; with ``tune``, thresholds are chosen on these tracks first."""
-    activations = _collect_activations(model, states, accelerator, batch_size, advance, interruption)
+    activations = collect_activations(model, states, accelerator, batch_size, advance, interruption)
     scores: Scores = {}
     if accelerator.is_main_process:
         references = [track.annotation for track in states.windows.tracks]

@@ -1,84 +1,210 @@
-"""Frozen states on disk: everything below the first trainable block is computed once per window and run.
+"""Everything frozen is computed once: arrays with one row per window, found again by what they were computed from.
 
-One file in half precision in the run folder, written once and read by slices, so memory does not grow with the data set.
+``<cache>/features/<group>-<rows>/`` is one data set: ``<group>`` identifies how the rows were computed (a hash of weights,
+code, window, precision ...), ``<rows>`` the windows (a hash of the audio's bytes and the windows' starts). Each part in
+it, such as the states of one layer, is one :class:`RowFile`. Nothing is ever reused under another key: a changed
+recording or weight gives another name, and the old files are the first to go when the limit is reached.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import torch
-from accelerate import Accelerator
-from torch import Tensor
+from filelock import FileLock, Timeout
 
+from etude.adapters.atomic import replace_file
+from etude.adapters.cache import FEATURES, cache_root
 from etude.adapters.errors import UserError
-from etude.adapters.model import AdaptedModel
-from etude.adapters.training.interrupt import Interruption
-from etude.adapters.training.window_set import WindowSet
+from etude.adapters.training.row_file import RowFile
 
-FILL_BATCH = 4
-"""Fixed, so that a window's states do not depend on the recipe's batch size or on an interruption."""
+DEFAULT_GB = 50.0
+POLL_SECONDS = 0.2
+COPY_ROWS = 64
 
 
-class FrozenStates:
-    """The frozen states of a window set, each ``[stored layers, frames, hidden]``: from a file, or computed when asked for.
+@dataclass(frozen=True)
+class FeatureSet:
+    """One data set in the store: rows, in order, and where they lie."""
 
-    They are computed when the file would exceed ``limit_gb``, or leave less than a tenth of the disk free.
+    folder: Path
+    ids: tuple[str, ...]
+    shape: tuple[int, ...]
+    """Of one row of one part."""
+    dtype: str
+
+    def part(self, name: str) -> RowFile:
+        """A part of the set; it need not exist yet."""
+        return RowFile(self.folder, name, len(self.ids), self.shape, self.dtype)
+
+    @property
+    def lock(self) -> FileLock:
+        """Held by whoever computes rows of this set."""
+        return FileLock(self.folder.with_suffix(".lock"))
+
+
+class FeatureStore:
+    """All data sets below ``root`` (the cache folder's ``features``), at most ``limit_gb`` GB of them.
+
+    The limit is ``$ETUDE_CACHE_GB``, 50 unless set.
     """
 
-    def __init__(self, path: Path, model: AdaptedModel, windows: WindowSet, limit_gb: float) -> None:
-        self.model, self.windows, self.path = model, windows, path
-        self.shape = (len(model.stored_layers), model.backbone.frames_per_window, model.backbone.hidden_size)
-        disk = shutil.disk_usage(path.parent)
-        self.bytes = len(windows) * int(np.prod(self.shape)) * 2
-        self.on_disk = self.bytes <= min(limit_gb * 1e9, disk.free - disk.total / 10)
+    def __init__(self, root: Path | None = None, limit_gb: float | None = None) -> None:
+        self.root = cache_root() / FEATURES if root is None else root
+        self.limit = (_limit_gb() if limit_gb is None else limit_gb) * 1e9
+        self._used: set[Path] = set()
 
-    def fill(self, accelerator: Accelerator, advance: Callable[[int], None], interruption: Interruption) -> None:
-        """Compute all states, each process its share; ``advance`` is told the number of windows done.
+    def describe(self, key: Mapping[str, Any], ids: Sequence[str], shape: tuple[int, ...], dtype: str) -> FeatureSet:
+        """The set of rows ``ids`` (each names its audio, window and view) computed as ``key`` says. Nothing is written."""
+        group = _digest(json.dumps({**key, "shape": shape, "dtype": dtype}, sort_keys=True))
+        folder = self.root / f"{group}-{_digest(*ids)}"
+        self._used.add(folder)
+        return FeatureSet(folder, tuple(ids), shape, dtype)
 
-        Raises :class:`UserError` when the disk is full or refuses.
+    @contextmanager
+    def filling(
+        self, features: FeatureSet, names: Sequence[str], about: Mapping[str, Any], wait: Callable[[], None]
+    ) -> Iterator[bool]:
+        """Hold the lock of ``features`` with files for the parts ``names`` in place; yields whether there is room for them.
+
+        Rows that another set of the group has are copied. ``about`` says in plain words what the set is; ``wait`` is called
+        now and then while another process holds the lock. Raises :class:`OSError` when the disk refuses.
         """
-        if not self.on_disk:
-            return
+        self.root.mkdir(parents=True, exist_ok=True)
+        lock = features.lock
+        while True:
+            try:
+                lock.acquire(timeout=POLL_SECONDS)
+                break
+            except Timeout:
+                wait()
         try:
-            self._fill(accelerator, advance, interruption)
-        except OSError as error:
-            self.remove()
-            fix = "free some space, or compute the states at every step with train.store_gb=0"
-            raise UserError(f"cannot be written: {error.strerror}", where=str(self.path), fix=fix) from None
+            parts = [features.part(name) for name in names]
+            room = self._make_room(sum(part.bytes for part in parts if not part.rows.exists()))
+            if room:
+                features.folder.mkdir(exist_ok=True)
+                _write(features.folder / "ids.txt", "\n".join(features.ids))
+                _write(features.folder / "about.json", json.dumps(dict(about), indent=2, ensure_ascii=False))
+                for name, part in zip(names, parts, strict=True):
+                    part.create()
+                    self._copy_known(features, name, part)
+            yield room
+        finally:
+            lock.release()
 
-    def _fill(self, accelerator: Accelerator, advance: Callable[[int], None], interruption: Interruption) -> None:
-        if accelerator.is_main_process:
-            with self.path.open("wb") as file:
-                file.truncate(self.bytes)
-        accelerator.wait_for_everyone()
-        batches = [range(i, min(i + FILL_BATCH, len(self.windows))) for i in range(0, len(self.windows), FILL_BATCH)]
-        for batch in batches[accelerator.process_index :: accelerator.num_processes]:
-            interruption.check()
-            states = self._compute(batch).half().cpu().numpy()
-            # Not through a memory map: there, a full disk kills the process with a bus error.
-            with self.path.open("r+b") as file:
-                file.seek(batch.start * states[0].nbytes)
-                file.write(states.tobytes())
-            advance(len(batch))
-        accelerator.wait_for_everyone()
+    def _copy_known(self, features: FeatureSet, name: str, part: RowFile) -> None:
+        """Take over rows from other sets of the group: a data set that grew, or a share of a larger one."""
+        group, _, _ = features.folder.name.partition("-")
+        for path in self.root.glob(f"{group}-*/ids.txt"):
+            folder, missing = path.parent, part.missing()
+            if folder == features.folder or not len(missing):
+                continue
+            other = _read_ids(path)
+            places = {row: index for index, row in enumerate(other)}
+            source = RowFile(folder, name, len(other), features.shape, features.dtype)
+            absent = set(source.missing().tolist())
+            pairs = [(i, places[features.ids[i]]) for i in missing if places.get(features.ids[i], -1) not in absent | {-1}]
+            if not pairs:
+                continue
+            source.open()
+            for first in range(0, len(pairs), COPY_ROWS):
+                some = pairs[first : first + COPY_ROWS]
+                values, damaged = source.read([there for _, there in some])
+                sound = [entry for entry in range(len(some)) if entry not in damaged]
+                part.write([int(some[entry][0]) for entry in sound], values[sound])
+            source.close()
 
-    def _compute(self, positions: Sequence[int]) -> Tensor:
-        audio, lengths = self.windows.audio(positions)
-        device = self.model.device
-        return self.model.frozen_states(audio.to(device), lengths.to(device))
+    def _make_room(self, needed: int) -> bool:
+        """Delete the least recently used parts until ``needed`` bytes more fit the limit and the disk."""
+        if needed > self.limit:
+            return False
+        entries = self.entries()
+        total = sum(entry.bytes for entry in entries)
+        for entry in entries:
+            if total + needed <= self.limit and self._disk_has(needed):
+                break
+            if entry.folder not in self._used and self._remove(entry):
+                total -= entry.bytes
+        return total + needed <= self.limit and self._disk_has(needed)
 
-    def __call__(self, positions: Sequence[int]) -> Tensor:
-        """States ``[batch, stored layers, frames, hidden]``."""
-        if not self.on_disk:
-            return self._compute(positions)
-        # Mapped anew each time: pages of an old mapping would count as this process's memory.
-        mapped = np.memmap(self.path, np.float16, "r", shape=(len(self.windows), *self.shape))
-        return torch.from_numpy(mapped[list(positions)])
+    def _disk_has(self, needed: int) -> bool:
+        disk = shutil.disk_usage(self.root)
+        return needed == 0 or needed <= disk.free - min(5e9, disk.total / 20)
 
-    def remove(self) -> None:
-        """Delete the file."""
-        self.path.unlink(missing_ok=True)
+    def entries(self) -> list[Entry]:
+        """All parts in the store, the least recently used first."""
+        found = []
+        for sums in self.root.glob("*/*.sums"):
+            rows = sums.with_suffix(".rows")
+            try:
+                size = sums.stat().st_size + (rows.stat().st_size if rows.exists() else 0)
+                found.append(Entry(sums.parent, sums.stem, size, sums.stat().st_mtime))
+            except FileNotFoundError:
+                continue  # deleted meanwhile
+        return sorted(found, key=lambda entry: entry.used)
+
+    def _remove(self, entry: Entry) -> bool:
+        """Delete a part unless somebody is computing it; returns whether it was deleted."""
+        lock = FileLock(entry.folder.with_suffix(".lock"))
+        try:
+            with lock.acquire(timeout=0):
+                for suffix in (".sums", ".rows"):
+                    (entry.folder / f"{entry.part}{suffix}").unlink(missing_ok=True)
+                if not list(entry.folder.glob("*.rows")):
+                    shutil.rmtree(entry.folder, ignore_errors=True)
+        except (Timeout, OSError):
+            return False
+        if not entry.folder.exists():
+            Path(lock.lock_file).unlink(missing_ok=True)
+        return True
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One part of one data set on disk."""
+
+    folder: Path
+    part: str
+    bytes: int
+    used: float
+    """When it was last written or opened, in seconds since 1970."""
+
+
+def _digest(*texts: str) -> str:
+    digest = hashlib.sha256()
+    for text in texts:
+        digest.update(f"{len(text)}:{text}".encode())
+    return digest.hexdigest()[:16]
+
+
+def _write(path: Path, text: str) -> None:
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        with replace_file(path) as partial:
+            partial.write_text(text, encoding="utf-8")
+
+
+def _read_ids(path: Path) -> list[str]:
+    """The row ids of a data set; none when they are not those that gave its folder its name."""
+    try:
+        ids = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError):
+        return []
+    return ids if path.parent.name.endswith(f"-{_digest(*ids)}") else []
+
+
+def _limit_gb() -> float:
+    text = os.environ.get("ETUDE_CACHE_GB", str(DEFAULT_GB))
+    try:
+        limit = float(text)
+    except ValueError:
+        limit = -1.0
+    if not limit >= 0:
+        raise UserError(f"'{text}' is not a size in GB", where="ETUDE_CACHE_GB", fix="set it to a number such as 50")
+    return limit

@@ -17,11 +17,17 @@ from etude.adapters.heads import Head
 from etude.adapters.model import AdaptedModel
 from etude.adapters.training.checkpoint import Progress, save_checkpoint
 from etude.adapters.training.evaluation import Scores, evaluate, flatten
-from etude.adapters.training.feature_store import FrozenStates
+from etude.adapters.training.feature_store import FeatureStore
+from etude.adapters.training.frozen_states import frozen_states
 from etude.adapters.training.interrupt import Interruption
+from etude.adapters.training.memory import in_parts_that_fit
 from etude.adapters.training.recipe import Recipe
 from etude.adapters.training.reporter import Reporter
+from etude.adapters.training.window_features import WindowFeatures
 from etude.adapters.training.window_set import WindowSet
+
+AUTOCAST = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""What accelerate's names for mixed precision stand for."""
 
 
 class Loop:
@@ -36,10 +42,11 @@ class Loop:
         reporter: Reporter,
         interruption: Interruption,
         folder: Path,
+        store: FeatureStore | None,
     ) -> None:
         self.recipe, self.config, self.model = recipe, recipe.train, model
         self.accelerator, self.reporter, self.interruption, self.folder = accelerator, reporter, interruption, folder
-        self.progress = Progress()
+        self.store, self.progress, self.fingerprint = store, Progress(), model.backbone.fingerprint()
         parts = self.config.accumulate * accelerator.num_processes
         if self.config.batch_size % parts:
             raise UserError(
@@ -49,14 +56,19 @@ class Loop:
                 fix=f"choose a multiple of {parts}",
             )
         self.part_size = self.config.batch_size // parts
-        self.train_windows = WindowSet(tracks["train"], model.backbone, None)
-        self.validation_windows = WindowSet(tracks["validation"], model.backbone, self.config.overlap)
-        self.train_states = FrozenStates(folder / "train-states.f16", model, self.train_windows, self.config.store_gb)
-        self.validation = FrozenStates(folder / "validation-states.f16", model, self.validation_windows, self.config.store_gb)
+        self.train_windows = WindowSet(tracks["train"], model.backbone, None, self.config.augment)
+        self.train_states = self.frozen(self.train_windows)
+        self.validation = self.frozen(WindowSet(tracks["validation"], model.backbone, self.config.overlap))
         self.steps_per_epoch = math.ceil(len(self.train_windows) / self.config.batch_size)
         parameters = [parameter for _, parameter in model.named_trainable()]
-        self.optimizer = torch.optim.AdamW(parameters, lr=self.config.lr, weight_decay=self.config.weight_decay)
+        fused = accelerator.device.type in ("cpu", "cuda")
+        self.optimizer = torch.optim.AdamW(parameters, self.config.lr, weight_decay=self.config.weight_decay, fused=fused)
         self.wrapped, self.prepared_optimizer = accelerator.prepare(model, self.optimizer)
+
+    def frozen(self, windows: WindowSet) -> WindowFeatures:
+        """The frozen states of ``windows`` under the run's settings."""
+        source = frozen_states(self.model, self.fingerprint, AUTOCAST[self.accelerator.mixed_precision])
+        return WindowFeatures(source, windows, self.store, dtype=self.config.store_dtype, say=self.reporter.say)
 
     @property
     def heads(self) -> dict[str, Head]:
@@ -80,25 +92,34 @@ class Loop:
         self.progress.finished = True
         self.save()
 
-    def remove_states(self) -> None:
-        """Delete the files of frozen states (main process)."""
-        if self.accelerator.is_main_process:
-            self.train_states.remove()
-            self.validation.remove()
-
-    def scores(self, states: FrozenStates, *, tune: bool) -> Scores:
+    def scores(self, states: WindowFeatures, *, tune: bool) -> Scores:
         """Evaluate on the tracks of ``states``; ``tune`` chooses the thresholds on them first."""
         with self.reporter.task("evaluation", len(states.windows.tracks)) as advance:
-            return evaluate(self.model, states, self.accelerator, self.config.batch_size, advance, self.interruption, tune=tune)
+            return evaluate(self.model, states, self.accelerator, self.part_size, advance, self.interruption, tune=tune)
+
+    def fill_states(self, states: WindowFeatures, what: str) -> None:
+        """Compute what the store lacks of ``states``."""
+        with self.reporter.task(f"frozen states, {what}", states.windows.rows) as advance:
+            states.fill(self.accelerator, advance, self.interruption.check)
 
     def run(self) -> None:
         """Train to the last epoch or to early stopping."""
-        for states, what in ((self.train_states, "training"), (self.validation, "validation")):
-            with self.reporter.task(f"frozen states, {what}", len(states.windows)) as advance:
-                states.fill(self.accelerator, advance, self.interruption)
+        self.fill_states(self.train_states, "training")
+        self.fill_states(self.validation, "validation")
+        share = self.config.batch_size // self.accelerator.num_processes
+        sizes = [size for size in range(self.part_size, 0, -1) if share % size == 0]
+        # Several processes must agree on the size, and one that runs out of memory cannot tell the others.
+        alone = self.accelerator.num_processes == 1
         with self.reporter.task("training", self.config.epochs * self.steps_per_epoch, self._done()) as advance:
-            while self.progress.epoch < self.config.epochs and not self._stalled():
-                self._epoch(advance)
+
+            def work(size: int) -> None:
+                if size < self.part_size:
+                    self.reporter.say(f"memory ran out; from here on {size} of {share} windows at a time")
+                self.part_size = size
+                while self.progress.epoch < self.config.epochs and not self._stalled():
+                    self._epoch(advance)
+
+            in_parts_that_fit(work, sizes if alone else sizes[:1])
 
     def _done(self) -> int:
         return self.progress.epoch * self.steps_per_epoch + self.progress.step
@@ -112,10 +133,10 @@ class Loop:
         )
 
     def _epoch(self, advance: Any) -> None:
-        order = self._order(self.progress.epoch)
+        order = self.order(self.progress.epoch)
         self.wrapped.train()
         while self.progress.step < self.steps_per_epoch:
-            for name, value in self._step(order).items():
+            for name, value in self.step(order).items():
                 self.progress.losses[name] = self.progress.losses.get(name, 0.0) + value
             self.progress.step += 1
             advance(1)
@@ -134,31 +155,30 @@ class Loop:
         self.save()
         self.reporter.epoch(row, self.progress.history)
 
-    def _order(self, epoch: int) -> Tensor:
+    def order(self, epoch: int) -> Tensor:
         """A permutation of the windows, filled up from its own start so that every batch is full."""
         generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + epoch)
         order = torch.randperm(len(self.train_windows), generator=generator)
         return order.repeat(math.ceil(self.config.batch_size / len(order)) + 1)[: self.steps_per_epoch * self.config.batch_size]
 
-    def _step(self, order: Tensor) -> dict[str, float]:
+    def step(self, order: Tensor) -> dict[str, float]:
         """One optimizer update; returns the loss terms, averaged over all processes."""
-        done, world = self._done(), self.accelerator.num_processes
-        first = self.progress.step * self.config.batch_size
-        batch = order[first : first + self.config.batch_size].view(self.config.accumulate, world, self.part_size)
-        torch.manual_seed((self.recipe.seed * 1_000_003 + done) * world + self.accelerator.process_index)
+        done, step = self._done(), self.progress.step
+        parts = self._parts(order, step)
+        following = [*parts[1:], *(self._parts(order, step + 1)[:1] or [[]])]
+        self.prepared_optimizer.zero_grad()
+        self._seed((self.recipe.seed * 1_000_003 + done) * self.accelerator.num_processes + self.accelerator.process_index)
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.lr * self._schedule(done)
         sums: dict[str, Tensor] = {}
-        for part in range(self.config.accumulate):
-            positions = batch[part, self.accelerator.process_index].tolist()
-            with self._sync(last=part == self.config.accumulate - 1):
-                terms = self._loss_terms(positions)
-                self.accelerator.backward(sum(terms.values()) / self.config.accumulate)
+        for index, positions in enumerate(parts):
+            with self._sync(last=index == len(parts) - 1):
+                terms = self._loss_terms(positions, following[index])
+                self.accelerator.backward(sum(terms.values()) / len(parts))
             for name, value in terms.items():
-                sums[name] = sums.get(name, torch.zeros(())) + value.detach().cpu() / self.config.accumulate
+                sums[name] = sums.get(name, torch.zeros(())) + value.detach().cpu() / len(parts)
         self.accelerator.clip_grad_norm_([p for _, p in self.model.named_trainable()], self.config.clip)
         self.prepared_optimizer.step()
-        self.prepared_optimizer.zero_grad()
         values = {
             name: float(self.accelerator.reduce(value.to(self.accelerator.device), "mean")) for name, value in sums.items()
         }
@@ -171,10 +191,32 @@ class Loop:
     def _sync(self, *, last: bool) -> Any:
         return nullcontext() if last else self.accelerator.no_sync(self.wrapped)
 
-    def _loss_terms(self, positions: list[int]) -> dict[str, Tensor]:
+    def _parts(self, order: Tensor, step: int) -> list[list[int]]:
+        """The windows of a step that this process computes, in parts; none after the last step."""
+        size = self.config.batch_size
+        batch = order[step * size : (step + 1) * size].view(-1, self.accelerator.num_processes, self.part_size)
+        return cast(list[list[int]], batch[:, self.accelerator.process_index].tolist())
+
+    def _seed(self, seed: int) -> None:
+        # torch.manual_seed also asks for a stack trace for GPUs that are not there, which takes a millisecond.
+        if self.accelerator.device.type == "cpu":
+            torch.default_generator.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
+
+    def _rows(self, positions: list[int]) -> list[int]:
+        """Each epoch takes the next view of every window; not all windows are in the same view at once."""
+        views, epoch = self.train_windows.views, self.progress.epoch
+        return [position * views + (epoch + position) % views for position in positions]
+
+    def _loss_terms(self, positions: list[int], following: list[int]) -> dict[str, Tensor]:
+        """The loss terms of some windows; those that are ``following`` are read meanwhile."""
         targets = self.train_windows.targets(positions, self.heads)
         device = self.accelerator.device
-        logits = self.wrapped(self.train_states(positions).to(device))
+        states = self.train_states(self._rows(positions))
+        if following:
+            self.train_states.read_ahead(self._rows(following))
+        logits = self.wrapped(states.to(device))
         terms: dict[str, Tensor] = {}
         for name, head in self.heads.items():
             on_device = {key: value.to(device) for key, value in targets[name].items()}

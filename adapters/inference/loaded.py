@@ -1,0 +1,71 @@
+"""A trained adapter in a session, but for what it does inside the backbone, which the bank holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from etude.adapters.annotations import Annotation, Note
+from etude.adapters.artifact import Artifact
+from etude.adapters.backbones import Backbone
+from etude.adapters.build import build_heads, build_method, mixed_layers
+from etude.adapters.errors import UserError
+from etude.adapters.heads import Activations, Head
+from etude.adapters.model import LayerMix
+from etude.adapters.training.recipe import Recipe
+
+
+class LoadedAdapter(nn.Module):
+    """Where an adapter branches off from the frozen trunk, and the layer mix and heads that read its states.
+
+    ``name`` is its name in the session. Raises :class:`UserError` when the tensors of the artifact do not fit.
+    """
+
+    def __init__(self, name: str, artifact: Artifact, recipe: Recipe, backbone: Backbone) -> None:
+        super().__init__()
+        self.name, self.artifact, self.recipe = name, artifact, recipe
+        manifest, method = artifact.manifest, build_method(recipe)
+        self.updates = method.site_updates(backbone, artifact.tensors)
+        self.mix = LayerMix(mixed_layers(recipe, backbone.num_blocks))
+        heads = build_heads(recipe, backbone.hidden_size, manifest.labels, manifest.statistics)
+        self.heads = nn.ModuleDict(heads)
+        self._load(artifact.tensors)
+        for head_name, head in heads.items():
+            head.thresholds = manifest.thresholds[head_name]
+        self.last = max(self.mix.layers)
+        self.start = min(method.first_block(backbone), self.last)
+        """The state at which it leaves the trunk; blocks from here to :attr:`last` are its own."""
+        self.trunk_layers = frozenset(layer for layer in self.mix.layers if layer <= self.start) | {self.start}
+        """The states it needs of the trunk."""
+        self.eval()
+
+    @torch.no_grad()
+    def _load(self, tensors: Mapping[str, Tensor]) -> None:
+        own = dict(self.named_parameters())
+        stored = {name: tensor for name, tensor in tensors.items() if name.startswith(("mix.", "heads."))}
+        different = sorted(set(own) ^ set(stored)) or sorted(name for name in own if own[name].shape != stored[name].shape)
+        if different:
+            raise UserError(f"the adapter's tensors do not fit this model, first at '{different[0]}'", fix="use its own recipe")
+        for name, parameter in own.items():
+            parameter.copy_(stored[name])
+            parameter.requires_grad_(False)
+
+    @property
+    def heads_by_name(self) -> dict[str, Head]:
+        """The heads."""
+        return cast(dict[str, Head], dict(self.heads.items()))
+
+    def logits(self, states: Mapping[int, Tensor]) -> dict[str, dict[str, Tensor]]:
+        """States ``[batch, frames, hidden]`` by layer -> logits ``[batch, frames, classes]`` by head, output."""
+        mixed = self.mix(states)
+        return {name: head(mixed) for name, head in self.heads.items()}
+
+    def decode(self, activations: Mapping[str, Activations], rate: float) -> Annotation:
+        """Activations of a whole recording by head, at ``rate`` Hz -> the events of all heads."""
+        notes: list[Note] = []
+        for name, head in self.heads_by_name.items():
+            notes += head.decode(activations[name], rate).notes
+        return Annotation(tuple(notes))

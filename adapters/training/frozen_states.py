@@ -1,0 +1,49 @@
+"""What enters the first trainable block, and the states below it that the mix reads, as the feature store keeps them."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from etude.adapters import audio
+from etude.adapters.backbones import Backbone
+from etude.adapters.model import AdaptedModel
+from etude.adapters.training import augment
+from etude.adapters.training.window_features import Source
+
+
+def frozen_states(model: AdaptedModel, fingerprint: str, autocast: torch.dtype | None = None) -> Source:
+    """The frozen states of ``model``, one part per stored layer, computed under ``autocast``.
+
+    ``fingerprint`` is the backbone's.
+    """
+    backbone = model.backbone
+
+    def compute(waveforms: Tensor, lengths: Tensor) -> Tensor:
+        with torch.autocast(model.device.type, dtype=autocast, enabled=autocast is not None):
+            return model.frozen_states(waveforms.to(model.device), lengths.to(model.device))
+
+    return Source(
+        compute=compute,
+        parts=tuple(f"layer-{layer:02d}" for layer in model.stored_layers),
+        shape=(backbone.frames_per_window, backbone.hidden_size),
+        key={
+            "what": "frozen states",
+            "fingerprint": fingerprint,
+            "preparation": backbone.preparation(),
+            "code": _code(backbone),
+            "precision": str(autocast),
+        },
+        about={"frozen states of": backbone.id},
+    )
+
+
+def _code(backbone: Backbone) -> str:
+    """A hash of the source that turns a recording into states: a change of it is a change of the states."""
+    kinds = [kind for kind in type(backbone).__mro__ if issubclass(kind, Backbone)]
+    files = [audio.__file__, augment.__file__, *map(inspect.getfile, kinds)]
+    return hashlib.sha256(b"".join(Path(file).read_bytes() for file in files)).hexdigest()
