@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from etude.adapters import decoding, scoring
 from etude.adapters.annotations import Annotation
 from etude.adapters.decoding import Decoder
+from etude.adapters.dropout import Dropout
 from etude.adapters.errors import UserError
 from etude.adapters.heads import Activations, FrameGrid, Head, HeadConfig
 from etude.adapters.training.losses import class_weights, masked_bce
@@ -93,7 +94,7 @@ class Technique(Head):
 
     def _mlp(self, inputs: int, outputs: int) -> nn.Sequential:
         hidden = self.config.hidden
-        return nn.Sequential(nn.Linear(inputs, hidden), nn.Dropout(self.config.dropout), nn.ReLU(), nn.Linear(hidden, outputs))
+        return nn.Sequential(nn.Linear(inputs, hidden), Dropout(self.config.dropout), nn.ReLU(), nn.Linear(hidden, outputs))
 
     @classmethod
     def measure(
