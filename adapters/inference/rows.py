@@ -85,20 +85,18 @@ def _read_ahead(
 ) -> Iterator[tuple[Sequence[tuple[Recording, Window]], Tensor, Tensor]]:
     """Batches with their waveforms ``[windows, window_samples]`` and lengths, decoded while the one before is computed."""
 
-    def read(batch: Sequence[tuple[Recording, Window]]) -> tuple[Tensor, Tensor]:
+    def read(batch: Sequence[tuple[Recording, Window]]) -> list[NDArray[np.float32]]:
         hop, count, rate = hop_samples(backbone), backbone.window_samples, backbone.sample_rate
-        return audio_batch(
-            backbone,
-            [read_window(recording.path, window.start * hop, count, rate, recording.info) for recording, window in batch],
-        )
+        return [read_window(recording.path, window.start * hop, count, rate, recording.info) for recording, window in batch]
 
     with ThreadPoolExecutor(1) as reader:
         ahead = [reader.submit(read, batch) for batch in batches[:1]]
         for batch, following in zip(batches, [*batches[1:], None], strict=True):
-            audio, lengths = ahead.pop().result()
+            waveforms = ahead.pop().result()
             if following is not None:
                 ahead.append(reader.submit(read, following))
-            yield batch, audio, lengths
+            # Made into tensors here: torch would start a second set of threads in the reader.
+            yield batch, *audio_batch(backbone, waveforms)
 
 
 def _stitched(pieces: Pieces, recording: Recording) -> dict[str, Activations]:

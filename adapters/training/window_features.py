@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from etude.adapters.errors import UserError
+from etude.adapters.inference.activations import audio_batch
 from etude.adapters.training.feature_store import FeatureSet, FeatureStore
 from etude.adapters.training.memory import in_parts_that_fit
 from etude.adapters.training.row_file import RowFile
@@ -138,7 +139,7 @@ class WindowFeatures:
             for batch, waveforms in zip(own.copy(), self._decoded(own.copy()), strict=True):
                 check()
                 pieces = zip(*(torch.split(tensor, size) for tensor in waveforms), strict=True)
-                values = self._stored(torch.cat([self.source.compute(*piece).cpu() for piece in pieces]))
+                values = np.concatenate([self._stored(self.source.compute(*piece)) for piece in pieces])
                 for index, part in enumerate(parts):
                     entries = [entry for entry, row in enumerate(batch) if row in lacking[index]]
                     part.write([batch[entry] for entry in entries], values[entries, index])
@@ -151,18 +152,20 @@ class WindowFeatures:
     def _decoded(self, batches: Sequence[Sequence[int]]) -> Iterator[tuple[Tensor, Tensor]]:
         """The audio of each batch, decoded ahead while the one before is computed."""
         with ThreadPoolExecutor(PREFETCH) as pool:
-            waiting = [pool.submit(self.windows.audio, batch) for batch in batches[:PREFETCH]]
+            waiting = [pool.submit(self.windows.waveforms, batch) for batch in batches[:PREFETCH]]
             for index in range(len(batches)):
                 if index + PREFETCH < len(batches):
-                    waiting.append(pool.submit(self.windows.audio, batches[index + PREFETCH]))
-                yield waiting.pop(0).result()
+                    waiting.append(pool.submit(self.windows.waveforms, batches[index + PREFETCH]))
+                # Made into tensors here: torch would start a second set of threads in the pool's.
+                yield audio_batch(self.windows.backbone, waiting.pop(0).result())
 
     def _stored(self, values: Tensor) -> NDArray[np.generic]:
-        stored = values.to(getattr(torch, self.dtype))
-        if not torch.isfinite(stored).all():
+        dtype: torch.dtype = getattr(torch, self.dtype)
+        lowest, highest = torch.aminmax(values)
+        if not (lowest >= torch.finfo(dtype).min and highest <= torch.finfo(dtype).max):
             fix = "set train.store_dtype=float32" if torch.isfinite(values).all() else "check the recording and the weights"
             raise UserError(f"the frozen states hold values that {self.dtype} cannot", where="train.store_dtype", fix=fix)
-        return stored.numpy()
+        return values.to(dtype).cpu().numpy()
 
     def __call__(self, rows: Sequence[int]) -> Tensor:
         """Values ``[batch, parts, *shape]`` of rows of the window set, in single precision."""
@@ -190,7 +193,7 @@ class WindowFeatures:
         if not self._warned:
             self.say(f"warning: {self._parts[0].rows.parent} is damaged; the windows concerned are computed again")
             self._warned = True
-        values = self._stored(self.source.compute(*self.windows.audio([row]))[0].cpu())
+        values = self._stored(self.source.compute(*self.windows.audio([row])))[0]
         for part, value in zip(self._parts, values, strict=True):
             with contextlib.suppress(OSError):  # the values are used, kept or not
                 part.create()

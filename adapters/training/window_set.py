@@ -9,7 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from etude.adapters.annotations import Annotation
@@ -69,6 +71,10 @@ class WindowSet:
 
     def audio(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Waveforms ``[batch, window_samples]`` and their real lengths ``[batch]`` in samples."""
+        return audio_batch(self.backbone, self.waveforms(rows))
+
+    def waveforms(self, rows: Sequence[int]) -> list[NDArray[np.float32]]:
+        """Decoded rows, ``[samples]`` each."""
         hop, waveforms = hop_samples(self.backbone), []
         for position, view in (divmod(row, self.views) for row in rows):
             index, window = self.windows[position]
@@ -78,7 +84,7 @@ class WindowSet:
             if self.augment and view:
                 waveform = augment(waveform, rate, view, hashlib.sha256(waveform.data).hexdigest(), self.augment)
             waveforms.append(waveform)
-        return audio_batch(self.backbone, waveforms)
+        return waveforms
 
     def targets(self, positions: Sequence[int], heads: Mapping[str, Head]) -> dict[str, dict[str, Tensor]]:
         """Targets and masks of windows by head and name, each ``[batch, frames, classes]``."""
