@@ -241,6 +241,19 @@ def test_damaged_bytes_are_never_used(toy_recipe, store):
     assert (after.computed, after.said) == (0, [])
 
 
+def test_reading_ahead_changes_nothing_whatever_is_asked_for_then(toy_recipe, store, monkeypatch):
+    bench = Bench(toy_recipe(), store)
+    bench.fill()
+    expected, reads = bench.states(bench.rows), []
+    real = RowFile.read
+    monkeypatch.setattr(RowFile, "read", lambda self, rows: reads.append(list(rows)) or real(self, rows))
+    for ahead, wanted in (([1, 2], [1, 2]), ([3, 4], [5, 0]), (bench.rows, [7])):
+        bench.states.read_ahead(ahead)
+        assert torch.equal(bench.states(wanted), expected[wanted])
+    assert [1, 2] in reads
+    assert reads.count([1, 2]) == len(bench.states.source.parts), "read once"
+
+
 def test_a_file_cut_short_while_it_is_read(toy_recipe, store):
     bench = Bench(toy_recipe(), store)
     bench.fill()

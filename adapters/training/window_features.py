@@ -172,7 +172,9 @@ class WindowFeatures:
         if not self._parts:
             return self.source.compute(*self.windows.audio(rows))
         ahead, self._ahead = self._ahead, None
-        found = ahead[1].result() if ahead and ahead[0] == list(rows) else self._read(rows)
+        found = ahead[1].result() if ahead else []  # waited for in any case: one file cannot be read from two places at once
+        if not ahead or ahead[0] != list(rows):
+            found = self._read(rows)
         result = torch.empty(len(rows), len(self._parts), *self.source.shape)
         for index, (values, _) in enumerate(found):
             result[:, index] = torch.from_numpy(values)
