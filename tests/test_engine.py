@@ -158,3 +158,24 @@ def peak_megabytes(root: Path) -> float:
     )
     command = [sys.executable, "-c", code, str(root), str(Path(__file__).parent)]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
+
+
+def test_an_epoch_takes_the_next_view_of_every_window(toy_recipe, tmp_path, monkeypatch):
+    taken, real = [], loop.Loop._rows
+
+    def rows(self, positions):
+        found = real(self, positions)
+        taken.extend((self.progress.epoch, row) for row in found)
+        return found
+
+    monkeypatch.setattr(loop.Loop, "_rows", rows)
+    recipe = toy_recipe("train.epochs=3", "train.evaluate_every=3", "train.augment={views: 3, tilt_db: [-6, 6]}")
+    engine.train(recipe, tmp_path / "run", tmp_path / "adapter")
+    views = {}
+    for epoch, row in taken:
+        views.setdefault(row // 3, {}).setdefault(epoch, set()).add(row % 3)
+    assert len(views) == 12
+    for by_epoch in views.values():
+        assert [len(view) for view in by_epoch.values()] == [1, 1, 1]
+        assert set().union(*by_epoch.values()) == {0, 1, 2}
+    assert len({next(iter(by_epoch[0])) for by_epoch in views.values()}) == 3, "not all windows are in the same view at once"
