@@ -179,3 +179,20 @@ def test_an_epoch_takes_the_next_view_of_every_window(toy_recipe, tmp_path, monk
         assert [len(view) for view in by_epoch.values()] == [1, 1, 1]
         assert set().union(*by_epoch.values()) == {0, 1, 2}
     assert len({next(iter(by_epoch[0])) for by_epoch in views.values()}) == 3, "not all windows are in the same view at once"
+
+
+def test_mixed_precision_trains_as_single_precision_does(toy_recipe, tmp_path):
+    """Frozen states are computed in it as well, and kept apart from the others."""
+    losses = {}
+    for precision in ("fp32", "bf16"):
+        recipe = tmp_path / f"{precision}.yaml"
+        recipe.write_text(toy_recipe(LORA, f"train.precision={precision}", "train.epochs=2").dump())
+        arguments = ["train", str(recipe), "--run", str(tmp_path / precision), "--out", str(tmp_path / f"{precision}-adapter")]
+        environment = os.environ | {"ETUDE_CACHE": str(tmp_path / "cache")}
+        # Accelerate knows one precision per process.
+        done = subprocess.run([*ADAPT, *arguments], env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+        losses[precision] = [row["train_loss"] for row in history(tmp_path / precision)]
+    assert losses["bf16"] == pytest.approx(losses["fp32"], rel=0.02)
+    assert losses["bf16"] != losses["fp32"]
+    assert len(list((tmp_path / "cache" / "features").glob("*/about.json"))) == 2 * 3
