@@ -113,7 +113,10 @@ class FeatureStore:
             pairs = [(i, places[features.ids[i]]) for i in missing if places.get(features.ids[i], -1) not in absent | {-1}]
             if not pairs:
                 continue
-            source.open()
+            try:
+                source.open()
+            except FileNotFoundError:
+                continue  # another run has made room
             for first in range(0, len(pairs), COPY_ROWS):
                 some = pairs[first : first + COPY_ROWS]
                 values, damaged = source.read([there for _, there in some])
