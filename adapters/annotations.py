@@ -1,4 +1,4 @@
-"""Notes with playing techniques, and the event CSV they are read from and written to.
+"""Notes with playing techniques, tags of whole recordings, and the event CSV that notes are read from and written to.
 
 Times are seconds from the start of the recording, pitches are MIDI numbers (69 = A4 = 440 Hz). Both are checked where they
 enter, so that every later stage can rely on them.
@@ -10,7 +10,7 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from etude.adapters.errors import Problem, UserError, nearest
@@ -50,17 +50,25 @@ class Annotation:
     """Everything known about one recording.
 
     ``unlabelled`` lists (start, end) spans in seconds in which nobody annotated: there, the absence of a note is not a
-    negative example, and losses and scores skip the frames.
+    negative example, and losses and scores skip the frames. ``tags`` are of the whole recording (the instruments heard in it,
+    say), sorted, each once; ``None`` means that nobody annotated them, ``()`` that there are none. ``tag_confidences`` holds
+    the probability of some or all of the tags by name.
     """
 
     notes: tuple[Note, ...] = ()
     unlabelled: tuple[tuple[float, float], ...] = ()
+    tags: tuple[str, ...] | None = None
+    tag_confidences: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         problems = [Problem(what) for note in self.notes if (what := note.problem())]
         if problems:
             raise UserError(problems)
+        if stray := sorted(set(self.tag_confidences) - set(self.tags or ())):
+            raise ValueError(f"a confidence for '{stray[0]}', which is not among the tags")
         object.__setattr__(self, "notes", tuple(sorted(self.notes, key=lambda n: (n.onset, n.offset))))
+        if self.tags is not None:
+            object.__setattr__(self, "tags", tuple(sorted(set(self.tags))))
 
 
 def read_table(path: Path, required: Sequence[str]) -> tuple[list[tuple[int, dict[str, str]]], list[Problem]]:

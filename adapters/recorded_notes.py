@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from etude.adapters.annotations import Note
+from etude.adapters.annotations import Note, read_table
 from etude.adapters.audio import probe, read_window
 from etude.adapters.datasets import SPLITS, Split
 from etude.adapters.datasets.manifest import SPLIT_NAMES
@@ -23,13 +25,15 @@ FRAME_SECONDS = 0.005
 
 @dataclass(frozen=True, slots=True)
 class RecordedNote:
-    """One row of the CSV; ``pitch`` is a MIDI number or not known."""
+    """One row of the CSV; ``pitch`` is a MIDI number or not known, and so may be the instrument and the technique (``""``)."""
 
     path: Path
     split: Split
     technique: str
     pitch: float | None
     licence: str
+    instrument: str
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +45,17 @@ class Sound:
     offset: int
 
 
-def parse(folder: Path, row: dict[str, str]) -> RecordedNote:
-    """One row of the CSV in ``folder``. Raises :class:`UserError` with every problem of it."""
+def parse(folder: Path, row: dict[str, str], needed: Literal["technique", "instrument"] = "technique") -> RecordedNote:
+    """One row of the CSV in ``folder``, of which the column ``needed`` must be filled in.
+
+    Raises :class:`UserError` with every problem of it.
+    """
     problems: list[Problem] = []
     split = row["split"].lower()
     if split not in SPLIT_NAMES:
         problems.append(Problem(f"unknown split '{row['split']}'", fix=nearest(split, SPLITS)))
-    if not row["technique"]:
-        problems.append(Problem("names no technique", fix="fill it in, or remove the row"))
+    if not row[needed]:
+        problems.append(Problem(f"names no {needed}", fix="fill it in, or remove the row"))
     pitch: float | None = None
     if row["midi"]:
         try:
@@ -62,18 +69,62 @@ def parse(folder: Path, row: dict[str, str]) -> RecordedNote:
         problems.append(Problem(f"no such audio file: {folder / row['path']}", fix="correct the path"))
     if problems:
         raise UserError(problems)
-    return RecordedNote(folder / row["path"], SPLIT_NAMES[split], row["technique"], pitch, row["licence"] or "unknown")
+    return RecordedNote(
+        path=folder / row["path"],
+        split=SPLIT_NAMES[split],
+        technique=row["technique"],
+        pitch=pitch,
+        licence=row["licence"] or "unknown",
+        instrument=row["instrument"],
+        source=row["source"],
+    )
+
+
+def select_rows(
+    table: Path, filters: Mapping[str, Sequence[str] | None]
+) -> tuple[list[tuple[int, dict[str, str]]], list[Problem]]:
+    """Rows of the CSV, each with its line, whose cells are among the wanted ones of every column in ``filters``.
+
+    An unreadable file, a missing column and a wanted name that occurs nowhere are problems.
+    """
+    rows, problems = read_table(table, COLUMNS)
+    for column, wanted in filters.items():
+        present = {row[column] for _, row in rows}
+        for name in wanted or () if rows else ():
+            if name not in present:
+                problems.append(Problem(f"no note of the {column} '{name}'", str(table), nearest(name, present)))
+    chosen = [item for item in rows if all(wanted is None or item[1][column] in wanted for column, wanted in filters.items())]
+    return chosen, problems
+
+
+def parse_rows(
+    table: Path, rows: Iterable[tuple[int, dict[str, str]]], needed: Literal["technique", "instrument"] = "technique"
+) -> tuple[list[RecordedNote], list[Problem]]:
+    """The notes in ``rows`` (line and cells) of the CSV, and every problem with them; ``needed`` as in :func:`parse`."""
+    notes: list[RecordedNote] = []
+    problems: list[Problem] = []
+    for number, row in rows:
+        try:
+            notes.append(parse(table.parent, row, needed))
+        except UserError as error:
+            problems += [Problem(problem.what, f"{table}:{number}", problem.fix) for problem in error.problems]
+    return notes, problems
 
 
 def sound(path: Path, sample_rate: int) -> Sound:
     """Read one note and find where it sounds. Raises :class:`UserError` for unreadable or silent audio."""
     info = probe(path)
     samples = read_window(path, 0, info.samples_at(sample_rate), sample_rate, info)
-    peak = float(np.abs(samples).max())
-    if peak == 0:
+    if not np.any(samples):
         raise UserError("is silent", where=str(path), fix="remove its row")
+    return trim(samples, sample_rate)
+
+
+def trim(samples: NDArray[np.float32], sample_rate: int) -> Sound:
+    """Find where ``samples`` ``[samples]``, not all 0, sound."""
+    peak = float(np.abs(samples).max())
     hop = round(FRAME_SECONDS * sample_rate)
     frames = np.pad(samples, (0, -len(samples) % hop)).reshape(-1, hop).astype(np.float64)
-    level = np.sqrt((frames**2).mean(axis=1))
+    level = np.sqrt(np.einsum("ij,ij->i", frames, frames) / hop)
     (sounding,) = np.nonzero(level > level.max() * 10 ** (FLOOR_DB / 20))
     return Sound(samples / np.float32(peak), int(sounding[0]) * hop, min(len(samples), int(sounding[-1] + 1) * hop))

@@ -42,7 +42,7 @@ def frame_scores(
         matched += (reference_roll & estimate_roll)[mask].sum(axis=0)
         reference += reference_roll[mask].sum(axis=0)
         estimated += estimate_roll[mask].sum(axis=0)
-    return _summary("frame", labels, matched, reference, estimated)
+    return summary("frame", labels, matched, reference, estimated)
 
 
 def event_scores(
@@ -75,7 +75,7 @@ def event_scores(
                 offset_ratio=None,
             )
             matched += np.bincount([true_classes[i] for i, _ in pairs], minlength=len(labels))
-    return _summary("event", labels, matched, reference, estimated)
+    return summary("event", labels, matched, reference, estimated)
 
 
 def merge_scores(*scores: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,7 +141,8 @@ def _fake_pitches(classes: NDArray[np.intp]) -> NDArray[np.float64]:
     return pitches
 
 
-def _summary(kind: str, labels: Sequence[str], matched: Counts, reference: Counts, estimated: Counts) -> dict[str, Any]:
+def summary(kind: str, labels: Sequence[str], matched: Counts, reference: Counts, estimated: Counts) -> dict[str, Any]:
+    """Scores from counts by class, each ``[classes]``, named as in :func:`frame_scores`, whose kind is ``frame``."""
     counts = zip(matched.tolist(), reference.tolist(), estimated.tolist(), strict=True)
     table = {label: _ratios(*row) for label, row in zip(labels, counts, strict=True)}
     micro = _ratios(int(matched.sum()), int(reference.sum()), int(estimated.sum()))

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from etude.adapters.annotations import Annotation
+
+MOST_LISTED = 60
+"""Of more classes, only the number and the sizes are shown."""
 
 app = typer.Typer(no_args_is_help=True, help="Look at data sets.")
 
@@ -40,11 +46,27 @@ def check(
     for column in ("recordings", "minutes", "events"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("events by technique")
+    tagged = any(track.annotation.tags is not None for track in tracks)
+    if tagged:
+        table.add_column("recordings by tag")
     for split in dict.fromkeys(track.split for track in tracks):
         own = [track for track in tracks if track.split == split]
         counts = Counter(note.technique or "(unlabelled)" for track in own for note in track.annotation.notes)
         minutes = sum(track.info.duration for track in own) / 60
-        by_class = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
-        table.add_row(split, str(len(own)), f"{minutes:.1f}", str(counts.total()), escape(by_class))
+        columns = [_listed(counts)]
+        if tagged:
+            columns.append(_listed(Counter(tag for track in own for tag in tags_of(track.annotation))))
+        table.add_row(split, str(len(own)), f"{minutes:.1f}", str(counts.total()), *map(escape, columns))
     Console().print(table)
     typer.echo(f"licence: {dataset.licence}; no problems found")
+
+
+def tags_of(annotation: Annotation) -> tuple[str, ...]:
+    """What a recording counts as."""
+    return ("(unlabelled)",) if annotation.tags is None else annotation.tags or ("(none)",)
+
+
+def _listed(counts: Counter[str]) -> str:
+    if len(counts) > MOST_LISTED:
+        return f"{len(counts)} classes of {min(counts.values())} to {max(counts.values())} each"
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))

@@ -38,20 +38,17 @@ def evaluate(
         from etude.adapters.training.frozen_states import frozen_states
         from etude.adapters.training.window_features import WindowFeatures
         from etude.adapters.training.window_set import WindowSet
+        from etude.adapters.vocabulary import check_labels, vocabulary_of
         from etude.cli.dataset import dataset_of
         from etude.cli.scores import print_scores
 
         trained = load(adapter)
         manifest, recipe = trained.manifest, trained_recipe(trained)
         model = build_trained(trained, weights).to(find_device(None))
-    labels = next(iter(manifest.labels.values()))
-    dataset = build_dataset(recipe) if data is None else dataset_of(data, techniques=labels)
+    techniques = next((own for head, own in manifest.labels.items() if vocabulary_of(head) == "techniques"), None)
+    dataset = build_dataset(recipe) if data is None else dataset_of(data, techniques=techniques)
     tracks = dataset.tracks(split)
-    found = {note.technique for track in tracks for note in track.annotation.notes if note.technique}
-    if unknown := sorted(found - set(labels)):
-        raise UserError(
-            f"technique '{unknown[0]}' is not a class of the adapter", where=data or "data", fix=nearest(unknown[0], labels)
-        )
+    check_labels(manifest.labels, dataset, (track.annotation for track in tracks), data or "data")
     windows = WindowSet(tracks, model.backbone, recipe.train.overlap)
     source = frozen_states(model, manifest.backbone.fingerprint)
     store, dtype, say = FeatureStore() if cache else None, recipe.train.store_dtype, partial(typer.echo, err=True)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from etude.adapters.errors import Problem, UserError, nearest
+
+if TYPE_CHECKING:
+    from etude.adapters.annotations import Annotation
+    from etude.adapters.vocabulary import Vocabulary
 
 
 def predict(
@@ -23,14 +28,14 @@ def predict(
     ] = None,
     to: Annotated[str, typer.Option(help="csv, jams, midi, audacity or json.")] = "csv",
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("."),
-    plot: Annotated[bool, typer.Option("--plot", help="Also draw the events over the spectrogram (PNG).")] = False,
+    plot: Annotated[bool, typer.Option("--plot", help="Also draw what was found over the spectrogram (PNG).")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace results that exist already.")] = False,
     weights: Annotated[str | None, typer.Option(help="Backbone weights, if not where the recipe says.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; a GPU when there is one.")] = None,
     compile: Annotated[bool, typer.Option("--compile", help="Compile the backbone first, which takes a while.")] = False,
 ) -> None:
-    """Turn recordings into events that a musician can open. A file that cannot be read does not stop the others."""
-    from etude.adapters.inference.export import FORMATS, export
+    """Turn recordings into events and tags that a musician can open. A file that cannot be read does not stop the others."""
+    from etude.adapters.inference.export import FORMATS, export, refuse_tags
     from etude.cli.folders import check_writable, make_folder
     from etude.cli.progress import progress
 
@@ -53,6 +58,12 @@ def predict(
         from etude.adapters.inference.session import Session
 
         session = Session(adapter, *(others or []), weights=weights, device=device, compile=compile)
+    finds = {name: {head.vocabulary for head in session.heads(name).values()} for name in session.adapters}
+    for name, vocabularies in finds.items():
+        if "techniques" not in vocabularies:
+            refuse_tags(to, name)
+        elif "tags" in vocabularies and not FORMATS[to].tags:
+            typer.echo(f"notice: {name}: {to} holds no tags; only events are written", err=True)
     with progress("predicting", len(files)) as advance:
         for file, places in zip(files, results, strict=True):
             with noted(problems):
@@ -60,15 +71,25 @@ def predict(
                 for (name, annotation), (target, *picture) in zip(annotations.items(), places, strict=True):
                     with noted(problems):
                         make_folder(target.parent)
-                        export(annotation, target, to, duration=probe(file).duration, source=file, adapter=name)
-                        count = len(annotation.notes)
-                        typer.echo(f"{file}: {count} event{'' if count == 1 else 's'} -> {target}")
-                        labels = [label for head in session.heads(name).values() for label in head.labels]
+                        held = annotation if FORMATS[to].tags else replace(annotation, tags=None, tag_confidences={})
+                        export(held, target, to, duration=probe(file).duration, source=file, adapter=name)
+                        typer.echo(f"{file}: {summary(annotation, finds[name])} -> {target}")
+                        heads = session.heads(name).values()
+                        labels = [label for head in heads if head.vocabulary == "techniques" for label in head.labels]
                         for path in picture:
                             plot_events(file, annotation, path, labels=labels)
             advance(1)
     if problems:
         raise UserError(problems)
+
+
+def summary(annotation: Annotation, finds: Collection[Vocabulary]) -> str:
+    """What an adapter that ``finds`` these has found, in a few words."""
+    count = len(annotation.notes)
+    parts = [f"{count} event{'' if count == 1 else 's'}"] if "techniques" in finds else []
+    if annotation.tags is not None:
+        parts.append(", ".join(f"{tag} {annotation.tag_confidences[tag]:.2f}" for tag in annotation.tags) or "no tag")
+    return "; ".join(parts)
 
 
 @contextmanager

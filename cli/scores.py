@@ -12,27 +12,56 @@ from rich.table import Table
 HEADLINE = ("frame_micro_f1", "frame_macro_f1", "event_micro_f1", "event_macro_f1")
 CLASS_COLUMNS = ("class", "frame F1", "event F1", "precision", "recall", "events", "found", "correct")
 """The last three count events: in the reference, in the estimate, and those that match."""
+TAG_COLUMNS = {"f1_micro": "F1 micro", "f1_macro": "F1 macro", "lrap": "LRAP", "accuracy": "accuracy"}
+CLIP_COLUMNS = ("class", "F1", "precision", "recall", "recordings", "found", "correct")
 
 
 def print_scores(scores: Mapping[str, Any], title: str) -> None:
-    """One table of headline scores, before and after post-processing, and one of the classes, for every head."""
+    """One table of headline scores and one of the classes, for every head; for events, before and after post-processing."""
     console = Console()
     for head, values in scores.items():
-        summary = _table("", "frame F1 micro", "macro", "event F1 micro", "macro")
-        rows = {"before post-processing": values.get("before"), "after post-processing": values}
-        for name, row in rows.items():
-            if row and all(key in row for key in HEADLINE):
-                summary.add_row(name, *(f"{row[key]:.3f}" for key in HEADLINE))
-        classes = _table(*CLASS_COLUMNS)
-        for label, row in values.get("per_class", {}).items():
-            event = row["event"]
-            numbers = (row["frame"]["f1"], event["f1"], event["precision"], event["recall"])
-            counts = (event["ref"], event["est"], event["tp"])
-            classes.add_row(label, *(f"{number:.3f}" for number in numbers), *map(str, counts))
         console.print(f"{title} ({head})", style="bold", soft_wrap=True, highlight=False, markup=False)
-        for table in (summary, classes):
+        rows = values.get("per_class", {})
+        tables = (_tag_summary(values), _clips(rows)) if "lrap" in values else (_event_summary(values), _events(rows))
+        for table in tables:
             if table.row_count:
                 console.print(table)
+
+
+def _event_summary(values: Mapping[str, Any]) -> Table:
+    summary = _table("", "frame F1 micro", "macro", "event F1 micro", "macro")
+    for name, row in {"before post-processing": values.get("before"), "after post-processing": values}.items():
+        if row and all(key in row for key in HEADLINE):
+            summary.add_row(name, *(f"{row[key]:.3f}" for key in HEADLINE))
+    return summary
+
+
+def _events(rows: Mapping[str, Any]) -> Table:
+    classes = _table(*CLASS_COLUMNS)
+    for label, row in rows.items():
+        event = row["event"]
+        numbers = (row["frame"]["f1"], event["f1"], event["precision"], event["recall"])
+        classes.add_row(label, *(f"{number:.3f}" for number in numbers), *_counts(event))
+    return classes
+
+
+def _tag_summary(values: Mapping[str, Any]) -> Table:
+    known = [name for name in TAG_COLUMNS if name in values]
+    summary = _table(*(TAG_COLUMNS[name] for name in known))
+    summary.add_row(*(f"{values[name]:.3f}" for name in known))
+    return summary
+
+
+def _clips(rows: Mapping[str, Any]) -> Table:
+    classes = _table(*CLIP_COLUMNS)
+    for label, row in rows.items():
+        clip = row["clip"]
+        classes.add_row(label, *(f"{clip[name]:.3f}" for name in ("f1", "precision", "recall")), *_counts(clip))
+    return classes
+
+
+def _counts(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    return str(row["ref"]), str(row["est"]), str(row["tp"])
 
 
 def _table(first: str, *numbers: str) -> Table:

@@ -17,6 +17,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, StrictUndefined
 
 from etude.adapters.artifact import Manifest
+from etude.adapters.vocabulary import vocabulary_of
 
 PERMISSIVE = ("cc0-1.0", "unlicense", "mit", "bsd-2-clause", "bsd-3-clause", "apache-2.0", "cc-by-3.0", "cc-by-4.0")
 """Licences (Hub identifiers) that ask for no more than notice and credit, the least demanding first."""
@@ -35,8 +36,17 @@ NAMES = {
     "frame_macro_f1": "Frame F1, macro",
     "event_micro_f1": "Event F1, micro",
     "event_macro_f1": "Event F1, macro",
+    "f1_micro": "F1, micro",
+    "f1_macro": "F1, macro",
+    "lrap": "Label ranking average precision",
+    "accuracy": "Accuracy",
 }
 CLASS_COLUMNS = {"f1": "{} F1", "precision": "{} precision", "recall": "{} recall", "ref": "{}s annotated", "est": "{}s found"}
+TASKS = {
+    "techniques": ("find playing techniques in audio recordings", "playing technique detection"),
+    "tags": ("tag audio recordings as a whole", "music tagging"),
+}
+"""Vocabulary of a head -> what it does, and what that is called."""
 _PATH = re.compile(r"(?<![\w./~-])(?:file://)?(?:(?:[A-Za-z]:)?[\\/][\w.+-]+|~)(?:[\\/]+[\w.+-]+)+")
 
 
@@ -57,6 +67,8 @@ def render_card(manifest: Manifest, metrics: Mapping[str, Any], recipe_text: str
     card = environment.from_string(files("etude.hub_cards").joinpath("card.md.jinja").read_text(encoding="utf-8")).render(
         front_matter=_front_matter(manifest, splits).to_yaml(),
         manifest=manifest,
+        does=" and ".join(does for does, _ in _tasks(manifest)),
+        finds=sorted({vocabulary_of(head) for head in manifest.labels}),
         base=_last(backbone.id),
         on_hub=_on_hub(backbone.id),
         recipe=yaml.safe_dump(_without_paths(yaml.safe_load(recipe_text)), sort_keys=False, allow_unicode=True).strip(),
@@ -67,6 +79,11 @@ def render_card(manifest: Manifest, metrics: Mapping[str, Any], recipe_text: str
         licence=adapter_licence(backbone.licence, manifest.data_licence),
     )
     return _PATH.sub(lambda found: _last(found[0]), card)
+
+
+def _tasks(manifest: Manifest) -> list[tuple[str, str]]:
+    """What the adapter's heads do, each task once."""
+    return [TASKS[vocabulary] for vocabulary in dict.fromkeys(map(vocabulary_of, manifest.labels))]
 
 
 def terms(licence: str) -> list[str]:
@@ -138,11 +155,11 @@ def _front_matter(manifest: Manifest, splits: Mapping[str, Any]) -> ModelCardDat
     results = [
         EvalResult(
             task_type="audio-classification",
-            task_name="playing technique detection",
+            task_name=TASKS[vocabulary_of(head)][1],
             dataset_type=manifest.dataset,
             dataset_name=manifest.dataset,
             dataset_split=split,
-            metric_type="f1",
+            metric_type="f1" if "f1" in name else name,
             metric_name=f"{NAMES[name]} ({head})",
             metric_value=round(value, 4),
         )
@@ -156,8 +173,8 @@ def _front_matter(manifest: Manifest, splits: Mapping[str, Any]) -> ModelCardDat
         fields |= {"base_model": manifest.backbone.id, "base_model_relation": "adapter"}
     return ModelCardData(
         library_name="etude",
-        tags=["music-information-retrieval", "playing-technique-detection", manifest.method],
-        metrics=["f1"] if results else None,
+        tags=["music-information-retrieval", *(task.replace(" ", "-") for _, task in _tasks(manifest)), manifest.method],
+        metrics=sorted({result.metric_type for result in results}) or None,
         model_name=manifest.name,
         eval_results=results or None,
         **fields,
@@ -186,7 +203,7 @@ def _class_table(scores: Mapping[str, Any]) -> list[list[Any]]:
     per_class: dict[str, Any] = scores.get("per_class") or {}
     columns = [
         (kind, name)
-        for kind in ("frame", "event")
+        for kind in ("frame", "event", "clip")
         for name in CLASS_COLUMNS
         if any(name in (row.get(kind) or {}) for row in per_class.values())
     ]

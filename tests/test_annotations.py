@@ -151,3 +151,14 @@ def test_an_annotation_sorts_its_notes_and_refuses_impossible_ones():
     with pytest.raises(UserError) as caught:
         Annotation((Note(2, 1), Note(0, 1, pitch=200), Note(0, 1)))
     assert len(caught.value.problems) == 2
+
+
+def test_tags_are_sorted_and_known_apart_from_none():
+    tagged = Annotation(tags=("oboe", "cello", "oboe"), tag_confidences={"oboe": 0.5})
+    assert tagged.tags == ("cello", "oboe")
+    assert Annotation().tags is None
+    assert Annotation(tags=()).tags == ()
+    assert hash(tagged) == hash(Annotation(tags=("cello", "oboe")))
+    for tags in (None, ("cello",)):
+        with pytest.raises(ValueError, match="'oboe', which is not among the tags"):
+            Annotation(tags=tags, tag_confidences={"oboe": 0.5})

@@ -10,7 +10,15 @@ from matplotlib.colors import to_rgb
 
 from etude.adapters.annotations import Annotation, Note
 from etude.adapters.errors import UserError
-from etude.adapters.inference.plot import FLOOR_DB, OKABE_ITO, SAMPLE_RATE, log_spectrogram, plot_events, plot_training
+from etude.adapters.inference.plot import (
+    FLOOR_DB,
+    MOST_CURVES,
+    OKABE_ITO,
+    SAMPLE_RATE,
+    log_spectrogram,
+    plot_events,
+    plot_training,
+)
 
 LABELS = ("arco", "pizzicato")
 EVENTS = Annotation((Note(0.1, 0.4, 57, "arco"), Note(0.5, 0.9, 69, "pizzicato")))
@@ -155,3 +163,22 @@ def test_training_without_validation(tmp_path: Path) -> None:
 def test_training_without_epochs(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no finished epoch"):
         plot_training([], tmp_path / "a.png")
+
+
+def test_tags_fill_a_lane_each_and_nothing_of_the_spectrogram(second: Path, tmp_path: Path) -> None:
+    plot_events(second, Annotation(tags=("cello", "oboe")), tmp_path / "a.png", labels=())
+    plot_events(second, Annotation(tags=()), tmp_path / "b.png", labels=(), reference=Annotation(tags=("cello",)))
+    picture = pixels(tmp_path / "a.png")
+    for colour in OKABE_ITO[:2]:
+        drawn = where(picture, colour)
+        assert drawn[60:450, 250:].sum() == 0
+        assert drawn[450:, 250:].sum(axis=1).max() > 1200
+    assert where(pixels(tmp_path / "b.png"), OKABE_ITO[0])[450:, 250:].sum() > 500
+
+
+def test_of_very_many_classes_no_curve_is_drawn(tmp_path: Path) -> None:
+    for count, drawn in ((MOST_CURVES, True), (MOST_CURVES + 1, False)):
+        per_class = {f"class {i}": 0.5 for i in range(count)}
+        row = {"train_loss": 1.0, "per_class_f1": per_class, "metric": 0.6}
+        plot_training([{"epoch": 1, **row}, {"epoch": 2, **row}], tmp_path / "a.png")
+        assert (where(pixels(tmp_path / "a.png")[:, 800:], OKABE_ITO[1]).sum() > 0) == drawn

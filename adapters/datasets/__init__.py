@@ -39,7 +39,7 @@ class DatasetConfig(StrictModel):
 class Dataset(ABC):
     """Reads labels and audio headers, never whole recordings.
 
-    A subclass fills :attr:`licence` and :attr:`techniques` and implements :meth:`scan`.
+    A subclass fills :attr:`licence` and what it has of :attr:`techniques` and :attr:`tags`, and implements :meth:`scan`.
     """
 
     Config: ClassVar[type[DatasetConfig]]
@@ -54,9 +54,14 @@ class Dataset(ABC):
         self._scanned: tuple[list[Track], list[Problem]] | None = None
 
     @property
-    @abstractmethod
     def techniques(self) -> tuple[str, ...]:
-        """Class names in label order."""
+        """Names of the playing techniques of its notes in label order; empty where they are not annotated."""
+        return ()
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Names of the tags of its recordings in label order; empty where they are not annotated."""
+        return ()
 
     @abstractmethod
     def scan(self) -> tuple[list[Track], list[Problem]]:

@@ -17,14 +17,14 @@ import numpy as np
 from numpy.random import Generator, default_rng
 from pydantic import AfterValidator, Field, model_validator
 
-from etude.adapters.annotations import Note, read_table
+from etude.adapters.annotations import Note
 from etude.adapters.cache import cached_folder
 from etude.adapters.config import Location
 from etude.adapters.datasets import SPLITS, Dataset, DatasetConfig, Split, Track
 from etude.adapters.datasets.manifest import Manifest, ManifestConfig
-from etude.adapters.errors import Problem, UserError, nearest
+from etude.adapters.errors import Problem, UserError
 from etude.adapters.phrases import Phrase, write_phrases
-from etude.adapters.recorded_notes import COLUMNS, RecordedNote, parse, sound
+from etude.adapters.recorded_notes import RecordedNote, parse_rows, select_rows, sound
 
 LEAD_SECONDS = 0.02
 """What is kept of the time before the onset, faded in."""
@@ -121,20 +121,10 @@ class NotePhrases(Dataset):
     def sources(self) -> tuple[list[RecordedNote], list[Problem]]:
         """The notes to draw from, and every problem with them."""
         table, config = Path(self.config.notes), self.config
-        rows, problems = read_table(table, COLUMNS)
         filters = {"source": config.sources, "instrument": config.instruments, "technique": config.techniques}
-        for column, wanted in filters.items():
-            present = {row[column] for _, row in rows}
-            for name in wanted or () if rows else ():
-                if name not in present:
-                    problems.append(Problem(f"no note of the {column} '{name}'", str(table), nearest(name, present)))
-        sources: list[RecordedNote] = []
-        for number, row in rows:
-            if all(wanted is None or row[column] in wanted for column, wanted in filters.items()):
-                try:
-                    sources.append(parse(table.parent, row))
-                except UserError as error:
-                    problems += [Problem(p.what, f"{table}:{number}", p.fix) for p in error.problems]
+        rows, problems = select_rows(table, filters)
+        sources, wrong = parse_rows(table, rows)
+        problems += wrong
         self._found = config.techniques or tuple(sorted({s.technique for s in sources if s.split == "train"}))
         if not problems:
             problems = [

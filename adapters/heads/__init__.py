@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from etude.adapters.annotations import Annotation
 from etude.adapters.config import StrictModel
+from etude.adapters.vocabulary import Vocabulary
 
-Activations = dict[str, NDArray[np.float16]]
-"""Output name -> probabilities ``[frames, classes]`` of one recording, in half precision: whole data sets of them are kept."""
+Activations = dict[str, NDArray[np.floating[Any]]]
+"""Output name -> what a head says of one recording: ``[frames, classes]`` in half precision, or what :meth:`Head.pool` makes of
+that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class Head(nn.Module, ABC):
     """One task. Shapes: ``[batch, frames, classes]`` in training, ``[frames, classes]`` per recording in decoding."""
 
     Config: ClassVar[type[HeadConfig]]
+    vocabulary: ClassVar[Vocabulary]
+    """Which class names of a data set are its labels."""
     thresholds: dict[str, Any]
     """What decoding needs beside the activations: tuned on validation data, stored in the artifact."""
 
@@ -56,7 +60,7 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def targets(self, annotation: Annotation, grid: FrameGrid) -> dict[str, NDArray[np.float32]]:
-        """Target and mask arrays ``[frames, classes]`` of one window; a mask of 0 means unlabelled."""
+        """Target and mask arrays ``[frames or 1, classes or 1]`` of one window; a mask of 0 means unlabelled or padding."""
 
     @abstractmethod
     def forward(self, mixed: Tensor) -> dict[str, Tensor]:
@@ -67,8 +71,15 @@ class Head(nn.Module, ABC):
         """Weighted loss terms by name, each a mean over labelled elements; their sum is the head's loss."""
 
     def activations(self, logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Logits -> probabilities, same shapes."""
+        """Logits -> what is kept of a recording's frames, same shapes: probabilities, unless the head says otherwise."""
         return {name: values.float().sigmoid() for name, values in logits.items()}
+
+    def pool(self, activations: Activations, rate: float) -> Activations:
+        """Activations of all frames of a recording -> what :meth:`tune`, :meth:`decode` and :meth:`score` read.
+
+        They are the frames themselves unless a head needs less: whole data sets of them are kept in memory.
+        """
+        return activations
 
     @abstractmethod
     def tune(self, references: Sequence[Annotation], activations: Sequence[Activations], rate: float) -> None:
@@ -76,7 +87,7 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def decode(self, activations: Activations, rate: float) -> Annotation:
-        """Probabilities of one recording -> its annotation, by the configured post-processor."""
+        """Pooled activations of one recording -> its annotation, by the configured post-processor."""
 
     @abstractmethod
     def score(self, references: Sequence[Annotation], activations: Sequence[Activations], rate: float) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from etude.adapters.errors import UserError
 from etude.adapters.heads import Activations, FrameGrid, Head, HeadConfig
 from etude.adapters.training.losses import class_weights, masked_bce
 from etude.adapters.tuning import tune_thresholds
+from etude.adapters.vocabulary import Vocabulary
 
 MidiPitch = Annotated[int, Field(ge=0, le=127)]
 
@@ -75,6 +76,7 @@ class Technique(Head):
 
     Config: ClassVar[type[HeadConfig]] = TechniqueConfig
     config: TechniqueConfig
+    vocabulary: ClassVar[Vocabulary] = "techniques"
 
     def __init__(self, config: TechniqueConfig, labels: Sequence[str], hidden_size: int, statistics: Mapping[str, Any]) -> None:
         super().__init__(config, labels, hidden_size, statistics)

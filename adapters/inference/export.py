@@ -1,4 +1,4 @@
-"""Writing the notes found in a recording to the formats that other programs read.
+"""Writing the notes and tags found in a recording to the formats that other programs read.
 
 Times are seconds from the start of the recording, whatever its sample rate; pitches are MIDI numbers. A file appears under its
 name only once it is complete.
@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from etude.adapters.annotations import Annotation, write_events
 from etude.adapters.atomic import replace_file
@@ -33,10 +33,11 @@ class Origin:
 
 
 class Format(NamedTuple):
-    """A file format: the suffix its files end in, and what writes one."""
+    """A file format: the suffix its files end in, what writes one, and whether it can hold tags beside notes."""
 
     suffix: str
     write: Callable[[Path, Annotation, Origin], None]
+    tags: bool
 
 
 def write_csv(path: Path, annotation: Annotation, origin: Origin) -> None:
@@ -45,23 +46,29 @@ def write_csv(path: Path, annotation: Annotation, origin: Origin) -> None:
 
 
 def write_jams(path: Path, annotation: Annotation, origin: Origin) -> None:
-    """Write JAMS: pitches as ``note_midi``, techniques as ``tag_open``; each namespace is present only if it has notes."""
+    """Write JAMS: pitches as ``note_midi``, techniques as ``tag_open``, tags as another ``tag_open`` of the whole recording.
+
+    Each is present only if there is something in it.
+    """
     import jams
 
     document = jams.JAMS()
     document.file_metadata.title = origin.source.stem
     document.file_metadata.duration = origin.duration
-    for namespace, field in (("note_midi", "pitch"), ("tag_open", "technique")):
-        notes = [note for note in annotation.notes if getattr(note, field) is not None]
-        if not notes:
+    layers: list[tuple[str, list[tuple[float, float, Any, float | None]]]] = [
+        ("note_midi", [(n.onset, n.offset, n.pitch, n.confidence) for n in annotation.notes if n.pitch is not None]),
+        ("tag_open", [(n.onset, n.offset, n.technique, n.confidence) for n in annotation.notes if n.technique is not None]),
+        ("tag_open", [(0.0, origin.duration, tag, confidence) for tag, confidence in _tags(annotation)]),
+    ]
+    for namespace, entries in layers:
+        if not entries:
             continue
         layer = jams.Annotation(namespace, time=0, duration=origin.duration)
         layer.annotation_metadata = jams.AnnotationMetadata(
             annotation_tools="etude", data_source="manual annotation" if origin.adapter is None else f"adapter {origin.adapter}"
         )
-        for note in notes:
-            length = note.offset - note.onset
-            layer.append(time=note.onset, duration=length, value=getattr(note, field), confidence=note.confidence)
+        for begin, end, value, confidence in entries:
+            layer.append(time=begin, duration=end - begin, value=value, confidence=confidence)
         document.annotations.append(layer)
     document.save(str(path), strict=True, fmt="jams")
 
@@ -101,8 +108,10 @@ def write_midi(path: Path, annotation: Annotation, origin: Origin) -> None:
 
 
 def write_audacity(path: Path, annotation: Annotation, origin: Origin) -> None:
-    """Write an Audacity label track: start, end and ``technique pitch``, separated by tabs."""
+    """Write an Audacity label track: start, end and ``technique pitch``, separated by tabs; first, one label with all tags."""
     lines = []
+    if annotation.tags:
+        lines.append(f"{0:.6f}\t{origin.duration:.6f}\t{' '.join(', '.join(annotation.tags).split())}\n")
     for note in annotation.notes:
         words = (note.technique or UNNAMED).split() + ([] if note.pitch is None else [f"{note.pitch:g}"])
         lines.append(f"{note.onset:.6f}\t{note.offset:.6f}\t{' '.join(words)}\n")
@@ -110,33 +119,51 @@ def write_audacity(path: Path, annotation: Annotation, origin: Origin) -> None:
 
 
 def write_json(path: Path, annotation: Annotation, origin: Origin) -> None:
-    """Write one JSON object: recording, duration, adapter, and the notes with every field, unknown ones ``null``."""
+    """Write one JSON object: recording, duration, adapter, the notes with every field, and the tags; unknown ones ``null``."""
     document = {
         "recording": origin.source.name,
         "duration": origin.duration,
         "adapter": origin.adapter,
         "notes": [asdict(note) for note in annotation.notes],
+        "tags": None
+        if annotation.tags is None
+        else [{"tag": tag, "confidence": confidence} for tag, confidence in _tags(annotation)],
     }
     path.write_text(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
+def _tags(annotation: Annotation) -> list[tuple[str, float | None]]:
+    return [(tag, annotation.tag_confidences.get(tag)) for tag in annotation.tags or ()]
+
+
 FORMATS: dict[str, Format] = {
-    "csv": Format(".csv", write_csv),
-    "jams": Format(".jams", write_jams),
-    "midi": Format(".mid", write_midi),
-    "audacity": Format(".txt", write_audacity),
-    "json": Format(".json", write_json),
+    "csv": Format(".csv", write_csv, tags=False),
+    "jams": Format(".jams", write_jams, tags=True),
+    "midi": Format(".mid", write_midi, tags=False),
+    "audacity": Format(".txt", write_audacity, tags=True),
+    "json": Format(".json", write_json, tags=True),
 }
+
+
+def refuse_tags(format: str, where: str) -> None:
+    """Raise :class:`UserError` if ``format`` cannot hold tags, of which there is nothing but; ``where`` names their origin."""
+    if not FORMATS[format].tags:
+        fitting = ", ".join(name for name, kind in FORMATS.items() if kind.tags)
+        what = f"finds tags of whole recordings, which {format} cannot hold"
+        raise UserError(what, where=where, fix=f"choose another format: {fitting}")
 
 
 def export(
     annotation: Annotation, path_out: Path, format: str, *, duration: float, source: Path, adapter: str | None = None
 ) -> None:
-    """Write the notes found in ``source``, a recording of ``duration`` seconds, to ``path_out`` as one of :data:`FORMATS`.
+    """Write what was found in ``source``, a recording of ``duration`` seconds, to ``path_out`` as one of :data:`FORMATS`.
 
-    Raises :class:`UserError` for an unknown format, a file that cannot be written, and notes that the format cannot hold.
+    A format of notes alone leaves the tags out. Raises :class:`UserError` for an unknown format, a file that cannot be written,
+    notes that the format cannot hold, and tags without notes that it cannot hold.
     """
     if format not in FORMATS:
         raise UserError(f"unknown format '{format}'", fix=nearest(format, FORMATS))
+    if annotation.tags and not annotation.notes:
+        refuse_tags(format, adapter or str(source))
     with replace_file(path_out) as partial:
         FORMATS[format].write(partial, annotation, Origin(source, duration, adapter))

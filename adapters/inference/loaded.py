@@ -64,8 +64,12 @@ class LoadedAdapter(nn.Module):
         return {name: head(mixed) for name, head in self.heads.items()}
 
     def decode(self, activations: Mapping[str, Activations], rate: float) -> Annotation:
-        """Activations of a whole recording by head, at ``rate`` Hz -> the events of all heads."""
+        """Activations of a whole recording by head, at ``rate`` Hz -> the events and tags of all heads."""
         notes: list[Note] = []
+        tags: dict[str, float] | None = None
         for name, head in self.heads_by_name.items():
-            notes += head.decode(activations[name], rate).notes
-        return Annotation(tuple(notes))
+            found = head.decode(head.pool(activations[name], rate), rate)
+            notes += found.notes
+            if found.tags is not None:
+                tags = {**(tags or {}), **found.tag_confidences}
+        return Annotation(tuple(notes), tags=None if tags is None else tuple(tags), tag_confidences=tags or {})

@@ -40,6 +40,8 @@ WINDOWS = (2048, 6144)
 PADDED = 8192
 BANDS_PER_SEMITONE = 3
 FLOOR_DB = 56.0
+MOST_CURVES = 24
+"""Curves of single classes are drawn up to this number of them."""
 
 
 def log_spectrogram(audio: NDArray[np.float32], lowest: float, highest: float, columns: int = 1400) -> NDArray[np.float32]:
@@ -79,8 +81,9 @@ def plot_events(
     """Draw a recording with the events found in it, and those of ``reference`` beside them, as a PNG of 1600 x 900 pixels.
 
     Above, the spectrogram with every event at its pitch (or as a line at its onset when that is unknown); below, a lane per
-    technique, in the order of ``labels``. ``start`` and ``seconds`` choose a part; by default it is the first minute at most.
-    Raises :class:`UserError` for unreadable audio, a part outside the recording and a picture that cannot be written.
+    technique, in the order of ``labels``, and one that is filled for each tag. ``start`` and ``seconds`` choose a part; by
+    default it is the first minute at most. Raises :class:`UserError` for unreadable audio, a part outside the recording and a
+    picture that cannot be written.
     """
     info = probe(audio_path)
     end = min(info.duration, start + (LONGEST_DEFAULT if seconds is None else seconds))
@@ -92,12 +95,15 @@ def plot_events(
     audio = read_window(audio_path, round(start * SAMPLE_RATE), count, SAMPLE_RATE, info)
     shown = [note for note in annotation.notes if note.onset < end and note.offset > start]
     known = [] if reference is None else [note for note in reference.notes if note.onset < end and note.offset > start]
-    lanes = tuple(dict.fromkeys((*labels, *(_name(note) for note in (*shown, *known)))))
+    tags, known_tags = (
+        [Note(start, end, technique=tag) for tag in (item.tags or () if item else ())] for item in (annotation, reference)
+    )
+    lanes = tuple(dict.fromkeys((*labels, *(_name(note) for note in (*shown, *known, *tags, *known_tags)))))
     colours = dict(zip(lanes, _palette(len(lanes)), strict=True))
 
     figure, (above, below) = _panels(2, 1, height_ratios=[2.0, max(0.45, min(1.7, 0.23 * len(lanes)))], sharex=True)
     _draw_spectrogram(above, audio, shown, colours, start, end)
-    _draw_lanes(below, shown, None if reference is None else known, colours)
+    _draw_lanes(below, [*shown, *tags], None if reference is None else [*known, *known_tags], colours)
     below.set_xlim(start, end)
     below.set_xlabel("time (s)")
     _head(above, title or audio_path.stem)
@@ -167,7 +173,8 @@ def plot_training(history: Sequence[Mapping[str, Any]], path_out: Path) -> None:
     """Draw the losses and the F1 of every class over the epochs as a PNG of 1600 x 900 pixels.
 
     A row holds ``epoch``, ``train_loss``, ``validation_loss``, ``per_class_f1`` (label -> F1) and ``metric`` (the number that
-    chooses the best epoch, which is marked); all but the first two may be ``None``. Raises :class:`UserError` without any row.
+    chooses the best epoch, which is marked); all but the first two may be ``None``. Of more than ``MOST_CURVES`` classes, none
+    is drawn. Raises :class:`UserError` without any row.
     """
     if not history:
         raise UserError("there is no finished epoch to draw", fix="train for at least one epoch")
@@ -175,6 +182,7 @@ def plot_training(history: Sequence[Mapping[str, Any]], path_out: Path) -> None:
     _curve(left, history, [row["train_loss"] for row in history], QUIET, "train")
     _curve(left, history, [row.get("validation_loss") for row in history], INK, "validation")
     names = tuple(dict.fromkeys(name for row in history for name in row.get("per_class_f1") or {}))
+    names = names if len(names) <= MOST_CURVES else ()
     for i, (name, colour) in enumerate(zip(names, _palette(len(names)), strict=True)):
         values = [(row.get("per_class_f1") or {}).get(name) for row in history]
         _curve(right, history, values, colour, name, linestyle=("-", "--", ":")[i // len(OKABE_ITO) % 3])

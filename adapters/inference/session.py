@@ -107,7 +107,7 @@ class Session:
         return self._find(adapter).heads_by_name
 
     def __call__(self, path: str | Path, adapter: str | None = None) -> Annotation:
-        """The annotation of a recording: the events of all heads. Raises :class:`UserError` for unreadable audio."""
+        """The annotation of a recording: events and tags by all heads. Raises :class:`UserError` for unreadable audio."""
         return self._annotations([(Path(path), self._find(adapter))])[0]
 
     def all(self, path: str | Path) -> dict[str, Annotation]:
@@ -119,7 +119,7 @@ class Session:
         return self._annotations((Path(path), self._find(name)) for path, name in recordings)
 
     def activations(self, path: str | Path, adapter: str | None = None) -> dict[str, Activations]:
-        """Probabilities of every head over the whole recording, by head and output, each ``[frames, classes]``."""
+        """What every head says of each frame of the recording, by head and output, each ``[frames, classes]``."""
         [(_, _, activations)] = self._run([(Path(path), self._find(adapter))])
         return activations
 

@@ -22,21 +22,24 @@ from etude.adapters.model import AdaptedModel
 from etude.adapters.training.checkpoint import load_checkpoint
 from etude.adapters.training.evaluation import flatten
 from etude.adapters.training.feature_store import FeatureStore
-from etude.adapters.training.finish import round_to, write_artifact
+from etude.adapters.training.finish import data_licence, round_to, write_artifact
 from etude.adapters.training.interrupt import Interruption
 from etude.adapters.training.loop import AUTOCAST, Loop
 from etude.adapters.training.precision import autocast_dtype
 from etude.adapters.training.recipe import Recipe, TrainConfig
 from etude.adapters.training.reporter import Reporter
+from etude.adapters.training.share import share_of
+from etude.adapters.training.starting_point import start_from
 from etude.adapters.training.window_set import WindowSet
+from etude.adapters.vocabulary import head_labels
 
 
 def train(recipe: Recipe, run: Path, out: Path, *, fresh: bool = False, cache: bool = True) -> Path:
     """Train ``recipe`` in the folder ``run`` and write the artifact to ``out``; returns ``out``.
 
     Continues an interrupted run of the same recipe unless ``fresh``. Without ``cache``, frozen states are computed at every
-    step. Raises :class:`UserError` for faulty data or a run folder of another recipe, and :class:`KeyboardInterrupt` after
-    saving a checkpoint.
+    step. Raises :class:`UserError` for faulty data, a run folder of another recipe or an ``init_from`` that does not fit, and
+    :class:`KeyboardInterrupt` after saving a checkpoint.
     """
     checkpoint = run / "checkpoint.pt"
     resumed = None if fresh else load_checkpoint(checkpoint, recipe.dump())
@@ -45,8 +48,10 @@ def train(recipe: Recipe, run: Path, out: Path, *, fresh: bool = False, cache: b
     accelerator = Accelerator(mixed_precision=_mixed_precision(recipe.train))
     dataset = build_dataset(recipe)
     tracks = {split: dataset.tracks(split) for split in ("train", "validation")}
+    tracks["train"] = share_of(tracks["train"], recipe.train.share, recipe.seed)
     model = untrained_model(recipe, dataset, tracks["train"])
     _check_metric(recipe.train.metric, model)
+    origin, start = start_from(model, recipe, Path(recipe.init_from)) if recipe.init_from else (None, "")
     model.to(accelerator.device)
     _prepare(run, checkpoint if fresh else None)
     reporter = Reporter(run, enabled=accelerator.is_main_process)
@@ -54,6 +59,8 @@ def train(recipe: Recipe, run: Path, out: Path, *, fresh: bool = False, cache: b
         loop = Loop(recipe, model, tracks, accelerator, reporter, interruption, run, FeatureStore() if cache else None)
         if resumed:
             loop.restore(*resumed)
+        elif start:
+            reporter.say(start)
         loop.run()
         if model.backbone.fingerprint() != loop.fingerprint:
             raise RuntimeError("the frozen backbone changed during training")
@@ -65,7 +72,8 @@ def train(recipe: Recipe, run: Path, out: Path, *, fresh: bool = False, cache: b
             loop.fill_states(test, "test")
             metrics["test"] = loop.scores(test, tune=False)
         if accelerator.is_main_process:
-            write_artifact(out, recipe, dataset, model, loop.fingerprint, metrics)
+            licence = data_licence(dataset.licence, *([origin.manifest.data_licence] if origin else []))
+            write_artifact(out, recipe, licence, model, loop.fingerprint, metrics)
             loop.finish()
         accelerator.wait_for_everyone()
     return out
@@ -82,7 +90,7 @@ def untrained_model(recipe: Recipe, dataset: Dataset, tracks: list[Track]) -> Ad
     """The model at step 0; ``tracks`` are the training tracks, of which the heads measure class weights and pitches."""
     backbone = build_backbone(recipe.backbone)
     annotations = [track.annotation for track in tracks]
-    labels = dict.fromkeys(type(recipe.heads).model_fields, dataset.techniques)
+    labels = {name: head_labels(name, dataset) for name in type(recipe.heads).model_fields}
     statistics = {
         name: registry.find("heads", name).measure(getattr(recipe.heads, name), labels[name], annotations, backbone.frame_rate)
         for name in labels

@@ -28,7 +28,7 @@ def collect_activations(
     advance: Callable[[int], None],
     interruption: Interruption | None = None,
 ) -> list[dict[str, Activations]]:
-    """Activations by head of every track of ``states``, in track order, gathered from all processes."""
+    """Pooled activations by head of every track of ``states``, in track order, gathered from all processes."""
     windows = states.windows
     found: list[tuple[int, dict[str, Activations]]] = []
     for index in range(accelerator.process_index, len(windows.tracks), accelerator.num_processes):
@@ -38,7 +38,8 @@ def collect_activations(
         own = [windows.windows[position][1] for position in positions]
         frames = frames_of(model.backbone, windows.tracks[index].info)
         result = track_activations(model, own, frames, partial(_states_of, states, positions), batch_size)
-        found.append((index, result))
+        rate = model.backbone.frame_rate
+        found.append((index, {name: cast(Head, model.heads[name]).pool(own, rate) for name, own in result.items()}))
         advance(1)
     gathered = cast(list[tuple[int, dict[str, Activations]]], gather_object(found))
     return [activations for _, activations in sorted(gathered, key=lambda item: item[0])]
@@ -79,3 +80,9 @@ def flatten(scores: Scores) -> dict[str, float]:
         for name, value in values.items()
         if isinstance(value, int | float)
     }
+
+
+def per_class_f1(scores: Scores) -> dict[str, float]:
+    """The F1 of every class of all heads: of its events, or of recordings for classes that are tags."""
+    rows = {label: row for values in scores.values() for label, row in values.get("per_class", {}).items()}
+    return {label: float(row["event" if "event" in row else "clip"]["f1"]) for label, row in rows.items()}

@@ -11,7 +11,6 @@ from typing import Any, cast
 import torch
 
 from etude.adapters import artifact
-from etude.adapters.datasets import Dataset
 from etude.adapters.heads import Head
 from etude.adapters.model import AdaptedModel
 from etude.adapters.training.evaluation import Scores, flatten
@@ -27,11 +26,19 @@ def round_to(model: AdaptedModel, dtype: str) -> None:
     model.load_trainable({name: tensor.to(kind).float() for name, tensor in model.trainable_state().items()})
 
 
+def data_licence(*licences: str) -> str:
+    """The licence of what was trained on several data sets, one after the other: all of theirs, each once."""
+    return " AND ".join(dict.fromkeys(one for licence in licences for one in licence.split(" AND ")))
+
+
 def write_artifact(
-    out: Path, recipe: Recipe, dataset: Dataset, model: AdaptedModel, fingerprint: str, metrics: dict[str, Scores]
+    out: Path, recipe: Recipe, licence: str, model: AdaptedModel, fingerprint: str, metrics: dict[str, Scores]
 ) -> None:
-    """Write ``out``; ``metrics`` holds the scores by split. Raises :class:`UserError` when the disk refuses."""
-    manifest = _manifest(recipe, dataset, model, fingerprint, metrics)
+    """Write ``out``; ``licence`` is that of the data, ``metrics`` holds the scores by split.
+
+    Raises :class:`UserError` when the disk refuses.
+    """
+    manifest = _manifest(recipe, licence, model, fingerprint, metrics)
     text = recipe.dump()
     artifact.save(
         out,
@@ -45,7 +52,7 @@ def write_artifact(
 
 
 def _manifest(
-    recipe: Recipe, dataset: Dataset, model: AdaptedModel, fingerprint: str, metrics: dict[str, Scores]
+    recipe: Recipe, licence: str, model: AdaptedModel, fingerprint: str, metrics: dict[str, Scores]
 ) -> artifact.Manifest:
     backbone, heads = model.backbone, cast(dict[str, Head], dict(model.heads.items()))
     headline: dict[str, Any] = flatten(metrics.get("test") or metrics["validation"])
@@ -71,7 +78,7 @@ def _manifest(
         thresholds={name: head.thresholds for name, head in heads.items()},
         statistics={name: head.statistics for name, head in heads.items()},
         dataset=recipe.data.name,
-        data_licence=dataset.licence,
+        data_licence=licence,
         trainable=model.trainable_counts(),
         scores=headline,
         metric=recipe.train.metric,

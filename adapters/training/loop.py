@@ -16,7 +16,7 @@ from etude.adapters.errors import UserError
 from etude.adapters.heads import Head
 from etude.adapters.model import AdaptedModel
 from etude.adapters.training.checkpoint import Progress, save_checkpoint
-from etude.adapters.training.evaluation import Scores, evaluate, flatten
+from etude.adapters.training.evaluation import Scores, evaluate, flatten, per_class_f1
 from etude.adapters.training.feature_store import FeatureStore
 from etude.adapters.training.frozen_states import frozen_states
 from etude.adapters.training.interrupt import Interruption
@@ -238,10 +238,4 @@ class Loop:
         if self.progress.best_metric is None or metric > self.progress.best_metric:
             self.progress.best_metric, self.progress.best_epoch = metric, epoch
             self.progress.best_state = self.model.trainable_state()
-        return {"metric": metric, "metric_name": self.config.metric, **flat, "per_class_f1": _per_class(scores)}
-
-
-def _per_class(scores: Scores) -> dict[str, float]:
-    return {
-        label: float(row["event"]["f1"]) for values in scores.values() for label, row in values.get("per_class", {}).items()
-    }
+        return {"metric": metric, "metric_name": self.config.metric, **flat, "per_class_f1": per_class_f1(scores)}

@@ -19,7 +19,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, create_m
 
 from etude.adapters import registry
 from etude.adapters.backbones import BackboneConfig
-from etude.adapters.config import StrictModel
+from etude.adapters.config import Location, StrictModel
 from etude.adapters.datasets import DatasetConfig
 from etude.adapters.errors import Problem, UserError, nearest
 from etude.adapters.methods import MethodConfig
@@ -44,6 +44,8 @@ class TrainConfig(StrictModel):
     """The optimisation. A *step* is one optimizer update."""
 
     epochs: int = Field(30, ge=1)
+    share: float = Field(1.0, gt=0, le=1)
+    """Of the training recordings, drawn with the recipe's seed; at least one of every tag."""
     batch_size: int = Field(8, ge=1)
     """Windows per step, over all processes and accumulated parts."""
     accumulate: int = Field(1, ge=1)
@@ -74,7 +76,8 @@ class TrainConfig(StrictModel):
     """How the artifact stores its tensors."""
 
 
-def _plain_name(text: str) -> str:
+def plain_name(text: str) -> str:
+    """Check the name of a recipe, which names files and folders, too. Raises :class:`ValueError`."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", text):
         raise ValueError(f"{text!r} may hold letters, digits, '.', '_' and '-' only, the first a letter or digit")
     return text
@@ -89,8 +92,10 @@ H = TypeVar("H", bound=BaseModel)
 class RecipeOf(StrictModel, Generic[D, B, M, H]):
     """A recipe with its sections' own types."""
 
-    name: Annotated[str, AfterValidator(_plain_name)]
+    name: Annotated[str, AfterValidator(plain_name)]
     seed: int = Field(0, ge=0, lt=2**32)
+    init_from: Location | None = None
+    """Folder of a trained adapter to start from, on the same backbone and with the same method and mix."""
     data: D
     backbone: B
     method: M
@@ -111,6 +116,12 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
     ``overrides`` are ``section.field=value`` with YAML values (``train.lr=1e-3``, ``method.sites=[attn.q]``).
     """
+    text, where = read_recipe(path)
+    return parse_recipe(text, overrides, where=where)
+
+
+def read_recipe(path: str | Path) -> tuple[str, str]:
+    """The text of a recipe file, or of a packaged recipe by name, and the file's name. Raises :class:`UserError`."""
     file = Path(path)
     if not os.path.isfile(file):
         known = packaged()
@@ -123,16 +134,18 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         raise UserError("is not a UTF-8 text file", where=str(file), fix="save it as UTF-8") from None
     except OSError as error:
         raise UserError(f"cannot be read: {error.strerror}", where=str(file), fix="check its permissions") from None
-    return parse_recipe(text, overrides, where=file.name)
+    return text, file.name
 
 
 def parse_recipe(text: str, overrides: Sequence[str] = (), *, where: str = "recipe") -> Recipe:
     """The recipe in ``text`` (YAML). Raises :class:`UserError` listing every problem."""
-    raw = _yaml(text, where)
+    raw = read_yaml(text, where)
     if not isinstance(raw, dict):
         raise UserError("is not a YAML mapping", where=where, fix="start from 'adapt recipes cp demo'")
+    if is_for_pretraining(raw):
+        raise UserError("is a recipe for pretraining a backbone", where=where, fix="use it with 'adapt pretrain'")
     for override in overrides:
-        _override(raw, override)
+        override_fields(raw, override)
     model, problems = _model_for(raw, where)
     try:
         recipe = model.model_validate(raw)
@@ -141,6 +154,11 @@ def parse_recipe(text: str, overrides: Sequence[str] = (), *, where: str = "reci
     if problems:
         raise UserError(problems)
     return typing.cast(Recipe, recipe)
+
+
+def is_for_pretraining(raw: Any) -> bool:
+    """Whether a recipe as read from YAML is for ``adapt pretrain``, which renders notes, rather than for ``adapt train``."""
+    return isinstance(raw, dict) and "soundfonts" in raw
 
 
 class _Loader(yaml.SafeLoader):
@@ -159,7 +177,8 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _yaml(text: str, where: str) -> Any:
+def read_yaml(text: str, where: str) -> Any:
+    """Parse YAML. Raises :class:`UserError` with the line."""
     try:
         return yaml.load(text, _Loader)
     except Exception as error:  # a tag that does not fit its value (!!bool x) escapes as whatever the constructor runs into
@@ -169,7 +188,8 @@ def _yaml(text: str, where: str) -> Any:
         raise UserError(f"cannot be read as YAML: {reason}", where=f"{where}{line}") from None
 
 
-def _override(raw: dict[str, Any], override: str) -> None:
+def override_fields(raw: dict[str, Any], override: str) -> None:
+    """Put ``section.field=value`` into ``raw``. Raises :class:`UserError`."""
     key, separator, value = override.partition("=")
     *parents, last = key.split(".")
     if not separator or not all((*parents, last)):
@@ -181,7 +201,7 @@ def _override(raw: dict[str, Any], override: str) -> None:
         section = section[parent]
         if not isinstance(section, dict):
             raise UserError(f"'{parent}' is not a section", where=f"override {override!r}")
-    section[last] = _yaml(value, f"override {override!r}")
+    section[last] = read_yaml(value, f"override {override!r}")
 
 
 def _model_for(raw: dict[str, Any], where: str) -> tuple[type[StrictModel], list[Problem]]:

@@ -88,5 +88,5 @@ class Reporter:
             if isinstance(value, int | float) and name not in ("epoch", "metric"):
                 self._board.add_scalar(name.replace(".", "/"), value, row["epoch"])
         for label, value in row.get("per_class_f1", {}).items():
-            self._board.add_scalar(f"event_f1/{label}", value, row["epoch"])
+            self._board.add_scalar(f"class_f1/{label}", value, row["epoch"])
         self._board.flush()

@@ -102,6 +102,8 @@ class WindowSet:
 def _cut(annotation: Annotation, windows: Sequence[Window], backbone: Backbone) -> list[Annotation]:
     """What of ``annotation`` concerns each window, in the recording's own time: a step must not read all notes of an hour."""
     notes = annotation.notes
+    if not notes:  # nothing to cut: hundreds of thousands of tagged clips share a few annotations
+        return [annotation] * len(windows)
     onsets = [note.onset for note in notes]
     longest = max((note.offset - note.onset for note in notes), default=0.0) + MARGIN_SECONDS
     seconds, rate = backbone.window_samples / backbone.sample_rate + MARGIN_SECONDS, backbone.frame_rate

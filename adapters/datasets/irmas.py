@@ -1,0 +1,117 @@
+"""IRMAS: predominant instruments of recorded music (Bosch et al., ISMIR 2012), 6,705 training clips and 2,874 test excerpts.
+
+Expected: ``IRMAS-TrainingData/<class>/*.wav`` (3 s, one instrument each) and ``IRMAS-TestingData-Part1`` to ``-Part3`` (5-20 s,
+one or more instruments each), the latter with or without a folder ``Part1`` in them, with ``NAME.txt`` beside ``NAME.wav``: one
+label per line. Of the songs in the training data, which are named by the number before ``__`` (``[cel][cla]0001__1.wav``), 15 %
+validate, as in Zhong et al. (APSIPA 2023).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from pydantic import Field
+
+from etude.adapters.annotations import Annotation
+from etude.adapters.audio import probe
+from etude.adapters.config import Location
+from etude.adapters.datasets import Dataset, DatasetConfig, Split, Track
+from etude.adapters.errors import Problem, UserError, nearest
+
+CLASSES = ("cel", "cla", "flu", "gac", "gel", "org", "pia", "sax", "tru", "vio", "voi")
+"""Cello, clarinet, flute, acoustic and electric guitar, organ, piano, saxophone, trumpet, violin, voice."""
+TRAINING = "IRMAS-TrainingData"
+TESTING = ("IRMAS-TestingData-Part1", "IRMAS-TestingData-Part2", "IRMAS-TestingData-Part3")
+VALIDATION_SHARE = 0.15
+SOURCE = "get IRMAS from zenodo.org/records/1290750 and unpack it"
+
+
+class IrmasConfig(DatasetConfig):
+    """IRMAS on disk."""
+
+    root: Location
+    seed: int = Field(730, ge=0, lt=2**32)
+    """Of the split of the songs into training and validation; the default is the published one."""
+
+
+class Irmas(Dataset):
+    """Reads the layout of the release."""
+
+    Config = IrmasConfig
+    config: IrmasConfig
+    licence = "CC-BY-NC-SA-3.0"
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The 11 classes in alphabetical order."""
+        return CLASSES
+
+    def scan(self) -> tuple[list[Track], list[Problem]]:
+        """Every usable clip and every problem; missing parts of the testing data are notices."""
+        root = Path(self.config.root)
+        if not (root / TRAINING).is_dir():
+            return [], [Problem("no such folder", str(root / TRAINING), SOURCE)]
+        files, problems = self._training(root / TRAINING)
+        for name in TESTING:
+            if not (root / name).is_dir():
+                self.notices.append(Problem("no such folder; its excerpts are not tested on", str(root / name), SOURCE))
+                continue
+            for path, tags in _excerpts(root / name, problems):
+                files.append((path, "test", tags))
+        tracks = []
+        for path, split, tags in files:
+            try:
+                tracks.append(Track(path.relative_to(root).as_posix(), path, probe(path), split, Annotation(tags=tags)))
+            except UserError as error:
+                problems += error.problems
+        return tracks, problems
+
+    def _training(self, folder: Path) -> tuple[list[tuple[Path, Split, tuple[str, ...]]], list[Problem]]:
+        found: list[tuple[Path, str, str]] = []
+        problems: list[Problem] = []
+        for label in CLASSES:
+            paths = sorted((folder / label).glob("*.wav"))
+            if not paths:
+                problems.append(Problem("no .wav file in it", str(folder / label), SOURCE))
+            for path in paths:
+                if song := re.search(r"(\d+)__\d+\.wav$", path.name):
+                    found.append((path, song[1], label))
+                else:
+                    fix = "give it back the name it had in the release, such as [cel][cla]0001__1.wav"
+                    problems.append(Problem("names no song by a number before '__'", str(path), fix))
+        validating = validation_songs({song for _, song, _ in found}, self.config.seed)
+        return [(path, "validation" if song in validating else "train", (label,)) for path, song, label in found], problems
+
+
+def validation_songs(songs: set[str], seed: int) -> set[str]:
+    """15 % of ``songs``: those that scikit-learn's ``train_test_split`` of the sorted names holds out."""
+    order = np.random.RandomState(seed).permutation(len(songs))
+    names = sorted(songs)
+    return {names[index] for index in order[: math.ceil(VALIDATION_SHARE * len(songs))]}
+
+
+def _excerpts(folder: Path, problems: list[Problem]) -> Iterator[tuple[Path, tuple[str, ...]]]:
+    """Testing excerpts of one part with their labels; adds to ``problems``."""
+    paths = sorted(path for path in folder.rglob("*.wav") if not path.name.startswith("."))
+    if not paths:
+        problems.append(Problem("no .wav file in it", str(folder), SOURCE))
+    for path in paths:
+        text = path.with_suffix(".txt")
+        try:
+            lines = [(number, line.strip()) for number, line in enumerate(text.read_text(encoding="latin-1").splitlines(), 1)]
+        except OSError as error:
+            problems.append(Problem(f"cannot be read: {error.strerror}", str(text), "each excerpt needs its labels"))
+            continue
+        labels = [(number, label) for number, label in lines if label]
+        unknown = [(number, label) for number, label in labels if label not in CLASSES]
+        problems += [
+            Problem(f"unknown instrument {label!r}", f"{text}:{number}", nearest(label, CLASSES)) for number, label in unknown
+        ]
+        if not labels:
+            problems.append(Problem("names no instrument", str(text), "write one label per line"))
+        elif not unknown:
+            yield path, tuple(label for _, label in labels)

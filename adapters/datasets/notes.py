@@ -1,0 +1,117 @@
+"""Isolated recorded notes, one per file, tagged with their instrument or their technique.
+
+They are listed in a CSV with the columns ``path, source, instrument, technique, midi, split, licence`` (paths relative to its
+folder; ``midi`` may be empty, and so may instrument or technique, whichever is not the label). Each file becomes a recording
+with one note, which lasts as long as it sounds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from etude.adapters.annotations import Annotation, Note
+from etude.adapters.config import Location
+from etude.adapters.datasets import Dataset, DatasetConfig, Split, Track
+from etude.adapters.datasets.manifest import SPLIT_NAMES
+from etude.adapters.errors import Problem, nearest
+from etude.adapters.note_spans import note_spans
+from etude.adapters.recorded_notes import parse_rows, select_rows
+
+FEWEST = 2
+"""Training notes that a class needs: what is heard once cannot be told from the one recording."""
+
+
+def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise ValueError(f"'{twice[0]}' is named twice; name each once")
+    return names
+
+
+class NotesConfig(DatasetConfig):
+    """Which notes, and what they are told apart by."""
+
+    notes: Location
+    """The CSV."""
+    label: Literal["instrument", "technique"] = "instrument"
+    """The column that holds the classes."""
+    classes: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_each_once)] | None = None
+    """Class names in label order; the sorted names that occur when omitted."""
+    sources: tuple[str, ...] | None = None
+    instruments: tuple[str, ...] | None = None
+    techniques: tuple[str, ...] | None = None
+    splits: tuple[Split, ...] | None = None
+    """Splits to read; all of them when omitted."""
+
+
+class Notes(Dataset):
+    """Reads the CSV; files are decoded once, to find where their notes sound."""
+
+    Config = NotesConfig
+    config: NotesConfig
+
+    def __init__(self, config: NotesConfig) -> None:
+        super().__init__(config)
+        self.licence = "unknown"
+        self._classes: tuple[str, ...] = config.classes or ()
+        self._techniques: tuple[str, ...] = ()
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The classes in label order."""
+        self.check()
+        return self._classes
+
+    @property
+    def techniques(self) -> tuple[str, ...]:
+        """The classes, if they are techniques; else the sorted techniques that occur."""
+        self.check()
+        return self._classes if self.config.label == "technique" else self._techniques
+
+    def scan(self) -> tuple[list[Track], list[Problem]]:
+        """Every note as a track."""
+        table, config = Path(self.config.notes), self.config
+        filters = {"source": config.sources, "instrument": config.instruments, "technique": config.techniques}
+        rows, problems = select_rows(table, filters)
+        read = [item for item in rows if config.splits is None or SPLIT_NAMES.get(item[1]["split"].lower()) in config.splits]
+        if not (read or problems):
+            problems.append(Problem("no note is left to read", str(table), "widen the choice"))
+        problems += self._class_problems(table, read) if read else []
+        self._techniques = tuple(sorted({row["technique"] for _, row in read} - {""}))
+        notes, wrong = parse_rows(table, read, config.label)
+        spans, unreadable = note_spans([note.path for note in notes])
+        self.licence = " AND ".join(sorted({note.licence for note in notes})) or "unknown"
+        tracks = []
+        for note, span in zip(notes, spans, strict=not unreadable):
+            label = note.instrument if config.label == "instrument" else note.technique
+            event = Note(span.onset, span.offset, note.pitch, note.technique or None, note.instrument or None)
+            name = note.path.relative_to(table.parent).as_posix()
+            tracks.append(Track(name, note.path, span.info, note.split, Annotation((event,), tags=(label,))))
+        return tracks, problems + wrong + unreadable
+
+    def _class_problems(self, table: Path, rows: list[tuple[int, dict[str, str]]]) -> list[Problem]:
+        """Labels that are no class, and classes with too few notes to learn or to judge."""
+        label, config = self.config.label, self.config
+        first = {row[label]: number for number, row in reversed(rows) if row[label]}
+        self._classes = config.classes or tuple(sorted(first))
+        problems = [
+            Problem(f"the {label} '{name}' is not among the classes", f"{table}:{number}", nearest(name, self._classes))
+            for name, number in sorted(first.items(), key=lambda item: item[1])
+            if name not in self._classes
+        ]
+        counts = Counter((row[label], SPLIT_NAMES.get(row["split"].lower())) for _, row in rows)
+        fix = f"add some, or choose the {label}s without it (data.{label}s)"
+        for name in self._classes:
+            own = counts[name, "train"]
+            if own < FEWEST and self._reads("train"):
+                what = f"the {label} '{name}' has {own or 'no'} training note{'' if own == 1 else 's'}, {FEWEST} are needed"
+                problems.append(Problem(what, str(table), fix))
+            if not counts[name, "validation"] and self._reads("validation"):
+                problems.append(Problem(f"the {label} '{name}' has no validation note", str(table), fix))
+        return problems
+
+    def _reads(self, split: Split) -> bool:
+        return self.config.splits is None or split in self.config.splits

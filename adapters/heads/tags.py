@@ -1,0 +1,171 @@
+"""Tags of whole clips: the predominant instruments, or any other words that hold for a recording from start to end.
+
+A small MLP gives logits per frame; their mean over a clip is trained, as one class of many (``softmax``) or as any number of
+classes at once (``sigmoid``). Both and the window average follow Zhong et al., APSIPA 2023 (arXiv 2306.08850), who choose the
+threshold on their test data; here it is chosen on validation data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+from scipy.special import expit, softmax
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from etude.adapters.annotations import Annotation
+from etude.adapters.dropout import Dropout
+from etude.adapters.errors import UserError
+from etude.adapters.heads import Activations, FrameGrid, Head, HeadConfig
+from etude.adapters.inference.windows import plan
+from etude.adapters.tag_scoring import Cells, exact_matches, micro_f1, tag_cells, tag_scores
+from etude.adapters.vocabulary import Vocabulary
+
+GRID = tuple(round(0.02 * step, 2) for step in range(50))
+"""Thresholds that are tried; the published grid ends at .78."""
+DEFAULT = 0.5
+
+
+class TagsConfig(HeadConfig):
+    """How a clip is judged."""
+
+    activation: Literal["sigmoid", "softmax"] = "sigmoid"
+    """``softmax`` where every recording has exactly one tag, ``sigmoid`` where it may have any number."""
+    hidden: int = Field(512, ge=0)
+    """Width of the hidden layer; 0 leaves a linear layer alone."""
+    dropout: float = Field(0.2, ge=0, lt=1)
+    """Behind the hidden layer."""
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    clip_seconds: float = Field(1.0, gt=0)
+    """In prediction, logits are averaged over windows of this length, which begin half of it apart."""
+
+    @model_validator(mode="after")
+    def _smoothing_is_for_single_labels(self) -> Self:
+        if self.label_smoothing and self.activation == "sigmoid":
+            raise ValueError("label_smoothing needs 'activation: softmax'")
+        return self
+
+
+class Tags(Head):
+    """One output ``tags`` ``[..., classes]``; its activations are logits, and :meth:`pool` makes probabilities of the clip."""
+
+    Config: ClassVar[type[HeadConfig]] = TagsConfig
+    config: TagsConfig
+    vocabulary: ClassVar[Vocabulary] = "tags"
+
+    def __init__(self, config: TagsConfig, labels: Sequence[str], hidden_size: int, statistics: Mapping[str, Any]) -> None:
+        super().__init__(config, labels, hidden_size, statistics)
+        hidden = config.hidden
+        layers = [nn.Linear(hidden_size, hidden), Dropout(config.dropout), nn.ReLU()] if hidden else []
+        self.mlp = nn.Sequential(*layers, nn.Linear(hidden or hidden_size, len(labels)))
+        self.thresholds = {"tags": DEFAULT} if config.activation == "sigmoid" else {}
+
+    @classmethod
+    def measure(
+        cls, config: TagsConfig, labels: Sequence[str], annotations: Sequence[Annotation], rate: float
+    ) -> dict[str, Any]:
+        """Nothing is measured, but the annotations are checked.
+
+        Raises :class:`UserError` when no recording has tags, and with ``softmax`` when one has not exactly one.
+        """
+        known = [annotation.tags for annotation in annotations if annotation.tags is not None]
+        if not known:
+            raise UserError("no training recording has tags", where="heads.tags", fix="remove this head, or annotate some")
+        wrong = [tags for tags in known if len(tags) != 1]
+        if wrong and config.activation == "softmax":
+            one = f"one has {', '.join(map(repr, wrong[0]))}" if wrong[0] else "one has none"
+            what = f"{len(wrong)} of {len(known)} training recordings have not exactly one tag ({one})"
+            raise UserError(what, where="heads.tags.activation", fix="set it to sigmoid")
+        return {}
+
+    def targets(self, annotation: Annotation, grid: FrameGrid) -> dict[str, NDArray[np.float32]]:
+        """``tags`` ``[1, classes]`` and ``tags_mask`` ``[frames, 1]``: 1 in real frames, 0 everywhere if tags are unknown."""
+        mask = np.zeros((grid.frames, 1), np.float32)
+        mask[: grid.real] = annotation.tags is not None
+        return {"tags": tag_cells([annotation], self.labels).astype(np.float32), "tags_mask": mask}
+
+    def forward(self, mixed: Tensor) -> dict[str, Tensor]:
+        """See :class:`Head`."""
+        return {"tags": self.mlp(mixed)}
+
+    def loss(self, logits: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Cross-entropy of the clips' mean logits, over all (clip, class) cells or with ``softmax`` over all clips.
+
+        Clips without annotated tags do not count; 0 when there is no other.
+        """
+        mask, truth = targets["tags_mask"], targets["tags"][:, 0]
+        frames = mask.sum(dim=1)
+        clips = (logits["tags"].float() * mask).sum(dim=1) / frames.clamp(min=1.0)
+        if self.config.activation == "softmax":
+            smoothing = self.config.label_smoothing
+            terms = F.cross_entropy(clips, truth, reduction="none", label_smoothing=smoothing)[:, None]
+        else:
+            terms = F.binary_cross_entropy_with_logits(clips, truth, reduction="none")
+        labelled = (frames > 0).float().expand_as(terms)
+        return {"clip": self.config.weight * (terms * labelled).sum() / labelled.sum().clamp(min=1.0)}
+
+    def activations(self, logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The logits themselves, which :meth:`pool` averages before it makes probabilities of them."""
+        return {name: values.float() for name, values in logits.items()}
+
+    def pool(self, activations: Activations, rate: float) -> Activations:
+        """Frame logits -> ``tags`` ``[1, classes]``, the mean over windows of the probabilities that their mean logits give.
+
+        Windows are ``clip_seconds`` long and begin half of that apart; the last one ends with the recording, and a recording
+        that is shorter is one window.
+        """
+        logits = activations["tags"]
+        length, hop = (max(1, round(seconds * rate)) for seconds in (self.config.clip_seconds, self.config.clip_seconds / 2))
+        windows = plan(len(logits), length, length - hop)
+        means = np.stack([logits[w.start : w.start + w.real].mean(axis=0, dtype=np.float64) for w in windows])
+        probabilities = softmax(means, axis=1) if self.config.activation == "softmax" else expit(means)
+        return {"tags": probabilities.mean(axis=0, keepdims=True).astype(np.float32)}
+
+    def tune(self, references: Sequence[Annotation], activations: Sequence[Activations], rate: float) -> None:
+        """With ``sigmoid``, the one threshold for all classes with the best micro F1; of equal ones the nearest to .5."""
+        if self.config.activation == "softmax":
+            return
+        truth, probabilities = self._labelled(references, activations)
+        scores = [
+            (micro_f1(truth, self._found(probabilities, threshold)), -round(abs(threshold - DEFAULT), 9), threshold)
+            for threshold in GRID
+        ]
+        self.thresholds = {"tags": max(scores)[-1]}
+
+    def decode(self, activations: Activations, rate: float) -> Annotation:
+        """The tags above the threshold, with ``softmax`` the most probable one; their confidences are the probabilities."""
+        [row], [found] = activations["tags"], self._estimate(activations["tags"])
+        confidences = {self.labels[index]: float(row[index]) for index in np.flatnonzero(found)}
+        return Annotation(tags=tuple(confidences), tag_confidences=confidences)
+
+    def score(self, references: Sequence[Annotation], activations: Sequence[Activations], rate: float) -> dict[str, Any]:
+        """See :func:`~etude.adapters.tag_scoring.tag_scores`; with ``softmax`` also ``accuracy``, the share of exact clips."""
+        truth, probabilities = self._labelled(references, activations)
+        estimate = self._estimate(probabilities)
+        scores = tag_scores(truth, probabilities, estimate, self.labels)
+        if self.config.activation == "softmax":
+            scores["accuracy"] = exact_matches(truth, estimate)
+        return scores
+
+    def _labelled(
+        self, references: Sequence[Annotation], activations: Sequence[Activations]
+    ) -> tuple[Cells, NDArray[np.floating[Any]]]:
+        """Truth and probabilities ``[clips, classes]`` of the recordings with annotated tags."""
+        pairs = [pair for pair in zip(references, activations, strict=True) if pair[0].tags is not None]
+        truth = tag_cells([annotation for annotation, _ in pairs], self.labels)
+        return truth, np.concatenate([np.zeros((0, len(self.labels)), np.float32), *(own["tags"] for _, own in pairs)])
+
+    def _estimate(self, probabilities: NDArray[np.floating[Any]]) -> Cells:
+        if self.config.activation == "sigmoid":
+            return self._found(probabilities, self.thresholds["tags"])
+        estimate: Cells = np.arange(len(self.labels)) == probabilities.argmax(axis=1)[:, None]
+        return estimate
+
+    def _found(self, probabilities: NDArray[np.floating[Any]], threshold: float) -> Cells:
+        # A float64 threshold: NumPy would round a Python number to the precision of the probabilities.
+        found: Cells = probabilities > np.float64(threshold)
+        return found

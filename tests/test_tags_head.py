@@ -1,0 +1,266 @@
+"""The head for tags of whole clips, against scikit-learn, PyTorch's own losses and brute force."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from pydantic import ValidationError
+from sklearn import metrics
+
+from etude.adapters.annotations import Annotation, Note
+from etude.adapters.errors import UserError
+from etude.adapters.heads import FrameGrid
+from etude.adapters.heads.tags import GRID, Tags, TagsConfig
+from etude.adapters.tag_scoring import exact_matches, label_ranking_average_precision, micro_f1, tag_cells, tag_scores
+
+LABELS = ("cel", "cla", "flu")
+RATE = 50.0
+
+
+def make_head(labels=LABELS, hidden_size=6, **fields):
+    torch.manual_seed(0)
+    return Tags(TagsConfig(**fields), labels, hidden_size, {})
+
+
+def tagged(*tags):
+    return Annotation(tags=tags)
+
+
+def targets(head, annotations, frames=5, real=None):
+    rows = [head.targets(item, FrameGrid(0, frames, RATE, frames if real is None else real)) for item in annotations]
+    return {key: torch.stack([torch.from_numpy(row[key]) for row in rows]) for key in rows[0]}
+
+
+def probabilities(*rows):
+    return [{"tags": np.array([row], np.float32)} for row in rows]
+
+
+# the network and its loss
+
+
+@pytest.mark.parametrize(("hidden", "expected"), [(0, 6 * 3 + 3), (4, 6 * 4 + 4 + 4 * 3 + 3)])
+def test_size(hidden, expected):
+    head = make_head(hidden=hidden)
+    assert sum(p.numel() for p in head.parameters()) == expected
+    assert head(torch.randn(2, 5, 6))["tags"].shape == (2, 5, 3)
+
+
+def test_frames_are_judged_one_by_one():
+    head, states = make_head().eval(), torch.randn(1, 5, 6)
+    torch.testing.assert_close(head(states)["tags"][:, 2], head(states[:, 2:3])["tags"][:, 0])
+
+
+def test_targets_by_hand():
+    head = make_head()
+    target = head.targets(tagged("flu", "cel"), FrameGrid(100, 5, RATE, 3))
+    assert target["tags"].tolist() == [[1, 0, 1]]
+    assert target["tags_mask"][:, 0].tolist() == [1, 1, 1, 0, 0]
+    assert head.targets(tagged(), FrameGrid(0, 2, RATE, 2))["tags_mask"].sum() == 2
+    nobody = head.targets(Annotation((Note(0, 1, technique="x"),)), FrameGrid(0, 5, RATE, 5))
+    assert not nobody["tags_mask"].any()
+    with pytest.raises(UserError, match=r"tag 'clo' is not a class of this adapter \(did you mean 'cl"):
+        head.targets(tagged("clo"), FrameGrid(0, 2, RATE, 2))
+
+
+@pytest.mark.parametrize("fields", [{}, {"activation": "softmax"}, {"activation": "softmax", "label_smoothing": 0.1}])
+def test_loss_is_pytorchs_own_of_the_mean_logits(fields):
+    head = make_head(weight=2.0, **fields)
+    logits, annotations = torch.randn(3, 5, 3), [tagged("cel"), Annotation(), tagged("flu")]
+    loss = head.loss({"tags": logits}, targets(head, annotations, real=4))["clip"]
+    clips = logits[[0, 2], :4].mean(dim=1)
+    if fields:
+        expected = torch.nn.CrossEntropyLoss(label_smoothing=head.config.label_smoothing)(clips, torch.tensor([0, 2]))
+    else:
+        expected = torch.nn.BCEWithLogitsLoss()(clips, torch.tensor([[1.0, 0, 0], [0, 0, 1]]))
+    assert loss.item() == pytest.approx(2 * expected.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
+@pytest.mark.parametrize("annotation", [Annotation(), tagged("cel")])
+def test_loss_and_gradient_are_finite_for_one_clip_labelled_or_not(activation, annotation):
+    head = make_head(activation=activation)
+    loss = head.loss(head(torch.randn(1, 5, 6)), targets(head, [annotation]))["clip"]
+    loss.backward()
+    assert (loss.item() == 0) == (annotation.tags is None)
+    assert all(torch.isfinite(p.grad).all() for p in head.parameters())
+
+
+def test_padding_and_unlabelled_clips_change_no_gradient():
+    head = make_head()
+    known = targets(head, [tagged("cel")], real=3)
+    states = torch.randn(2, 5, 6)
+    torch.manual_seed(1)
+    alone = head.eval().loss(head(states[:1]), known)["clip"]
+    both = {key: torch.cat([known[key], targets(head, [Annotation()])[key]]) for key in known}
+    changed = states.clone()
+    changed[0, 3:] = 100
+    assert head.loss(head(changed), both)["clip"].item() == pytest.approx(alone.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
+def test_it_learns(activation):
+    head = make_head(activation=activation, dropout=0.0)
+    states = torch.randn(6, 5, 6) + torch.eye(6)[:, None, :] * 4
+    annotations = [tagged(LABELS[i % 3]) for i in range(6)]
+    optimizer = torch.optim.Adam(head.parameters(), 0.01)
+    for _ in range(150):
+        optimizer.zero_grad()
+        head.loss(head(states), targets(head, annotations))["clip"].backward()
+        optimizer.step()
+    head.eval()
+    with torch.no_grad():
+        found = [head.pool({"tags": row.half().numpy()}, RATE) for row in head.activations(head(states))["tags"]]
+    assert [head.decode(item, RATE).tags for item in found] == [item.tags for item in annotations]
+
+
+# prediction
+
+
+def brute_force(logits, rate, seconds, activation):
+    """Windows of ``seconds``, half of it apart, the last one ending with the recording."""
+    length, hop = max(1, round(seconds * rate)), max(1, round(seconds / 2 * rate))
+    starts, start = [], 0
+    while start + length < len(logits):
+        starts.append(start)
+        start += hop
+    starts.append(max(0, len(logits) - length))
+    rows = []
+    for start in starts:
+        mean = torch.from_numpy(logits[start : start + length].astype(np.float64)).mean(dim=0)
+        rows.append(mean.sigmoid() if activation == "sigmoid" else mean.softmax(dim=0))
+    return torch.stack(rows).mean(dim=0).numpy()
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
+@pytest.mark.parametrize("frames", [1, 10, 49, 50, 51, 74, 75, 76, 100, 237])
+@pytest.mark.parametrize("seconds", [1.0, 0.4, 0.01])
+def test_pooling_is_the_mean_over_overlapping_windows(activation, frames, seconds):
+    head = make_head(activation=activation, clip_seconds=seconds)
+    logits = (np.random.default_rng(frames).normal(size=(frames, 3)) * 3).astype(np.float16)
+    pooled = head.pool({"tags": logits}, RATE)["tags"]
+    assert pooled.shape == (1, 3)
+    np.testing.assert_allclose(pooled[0], brute_force(logits, RATE, seconds, activation), rtol=1e-5)
+
+
+def test_activations_are_logits_that_half_precision_holds():
+    head = make_head()
+    logits = torch.tensor([[[30.0, -30.0, 0.0]]])
+    kept = head.activations({"tags": logits})["tags"].half().numpy()[0]
+    assert head.pool({"tags": kept}, RATE)["tags"][0] == pytest.approx([1, 0, 0.5], abs=1e-6)
+
+
+def test_decoding():
+    head = make_head()
+    head.thresholds = {"tags": 0.5}
+    found = head.decode(*probabilities([0.75, 0.5, 0.625]), RATE)
+    assert found == Annotation(tags=("cel", "flu"), tag_confidences={"cel": 0.75, "flu": 0.625})
+    assert head.decode(*probabilities([0.5, 0.5, 0.5]), RATE).tags == ()
+    single = make_head(activation="softmax")
+    assert single.thresholds == {}
+    assert single.decode(*probabilities([0.25, 0.3, 0.45]), RATE).tags == ("flu",)
+
+
+def test_the_threshold_has_the_best_micro_f1_and_is_near_one_half():
+    rng = np.random.default_rng(0)
+    head = make_head()
+    truth = rng.random((40, 3)) < 0.4
+    values = np.clip(truth * 0.2 + rng.random((40, 3)) * 0.5, 0, 1).astype(np.float32)
+    references = [tagged(*np.array(LABELS)[row]) for row in truth]
+    head.tune(references, probabilities(*values), RATE)
+    expected = {t: metrics.f1_score(truth, values.astype(np.float64) > t, average="micro", zero_division=0) for t in GRID}
+    best = max(expected.values())
+    assert head.thresholds["tags"] == min((t for t in GRID if expected[t] == best), key=lambda t: abs(t - 0.5))
+    assert head.thresholds["tags"] != 0.5
+    head.tune([tagged("cel")], probabilities([0.9, 0.1, 0.1]), RATE)
+    assert head.thresholds == {"tags": 0.5}
+    head.tune([Annotation()], probabilities([0.9, 0.1, 0.1]), RATE)
+    assert head.thresholds == {"tags": 0.5}
+    assert (min(GRID), max(GRID), len(GRID)) == (0.0, 0.98, 50)
+
+
+# scores
+
+
+def cells(classes=4, clips=12):
+    size = st.tuples(st.integers(1, clips), st.integers(1, classes))
+    return size.flatmap(
+        lambda shape: st.tuples(
+            arrays(np.bool_, shape), arrays(np.float32, shape, elements=st.sampled_from([0, 0.25, 0.5, 0.75, 1]))
+        )
+    )
+
+
+@settings(deadline=None, max_examples=200)
+@given(cells())
+def test_ranking_precision_is_scikit_learns(pair):
+    truth, values = pair
+    expected = metrics.label_ranking_average_precision_score(truth, values)
+    assert label_ranking_average_precision(truth, values) == pytest.approx(expected, abs=1e-12)
+
+
+@settings(deadline=None, max_examples=200)
+@given(cells())
+def test_f1_and_accuracy_are_scikit_learns(pair):
+    truth, values = pair
+    estimate = values > 0.5
+    scores = tag_scores(truth, values, estimate, [str(i) for i in range(truth.shape[1])])
+    options = {"zero_division": 0}
+    micro = metrics.f1_score(truth.ravel(), estimate.ravel(), **options)
+    assert scores["f1_micro"] == pytest.approx(micro) == pytest.approx(micro_f1(truth, estimate))
+    assert exact_matches(truth, estimate) == pytest.approx(metrics.accuracy_score(truth, estimate))
+    by_class = [metrics.f1_score(truth[:, i], estimate[:, i], **options) for i in range(truth.shape[1])]
+    seen = [f1 for i, f1 in enumerate(by_class) if (truth | estimate)[:, i].any()]
+    assert scores["f1_macro"] == pytest.approx(np.mean(seen) if seen else 0.0)
+    for i, row in enumerate(scores["per_class"].values()):
+        assert row["clip"]["f1"] == pytest.approx(by_class[i])
+        assert row["clip"]["precision"] == pytest.approx(metrics.precision_score(truth[:, i], estimate[:, i], **options))
+        assert row["clip"]["recall"] == pytest.approx(metrics.recall_score(truth[:, i], estimate[:, i], **options))
+        assert (row["clip"]["ref"], row["clip"]["est"]) == (truth[:, i].sum(), estimate[:, i].sum())
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
+def test_recordings_without_annotated_tags_count_in_nothing(activation):
+    head = make_head(activation=activation)
+    known, values = [tagged("cel"), tagged("flu")], [[0.9, 0.05, 0.05], [0.4, 0.5, 0.1]]
+    alone = head.score(known, probabilities(*values), RATE)
+    more = head.score([known[0], Annotation(), known[1]], probabilities(values[0], [0, 0, 1], values[1]), RATE)
+    assert more == alone
+    assert ("accuracy" in alone) == (activation == "softmax")
+    assert activation == "sigmoid" or alone["accuracy"] == 0.5
+    assert head.score([], [], RATE).keys() == alone.keys()
+    assert head.score([Annotation()], probabilities(values[0]), RATE)["lrap"] == 0
+
+
+def test_a_tag_that_is_no_class_is_told():
+    with pytest.raises(UserError, match="tag 'piano' is not a class"):
+        make_head().score([tagged("piano")], probabilities([0, 0, 0]), RATE)
+    assert tag_cells([tagged("cla"), Annotation()], LABELS).tolist() == [[False, True, False], [False] * 3]
+
+
+# what it learns from
+
+
+def test_measure_checks_the_tags():
+    assert Tags.measure(TagsConfig(), LABELS, [tagged("cel", "flu"), Annotation()], RATE) == {}
+    assert Tags.measure(TagsConfig(activation="softmax"), LABELS, [tagged("cel"), Annotation()], RATE) == {}
+    with pytest.raises(UserError, match="no training recording has tags"):
+        Tags.measure(TagsConfig(), LABELS, [Annotation()], RATE)
+    for tags, shown in ((("cel", "flu"), "one has 'cel', 'flu'"), ((), "one has none")):
+        with pytest.raises(UserError, match=rf"1 of 2 training recordings .*{shown}.*\(set it to sigmoid\)"):
+            Tags.measure(TagsConfig(activation="softmax"), LABELS, [tagged("cel"), tagged(*tags)], RATE)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"label_smoothing": 0.1}, "label_smoothing needs 'activation: softmax'"),
+        ({"clip_seconds": 0}, "greater than 0"),
+        ({"activation": "relu"}, "'sigmoid' or 'softmax'"),
+        ({"hidden": -1}, "greater than or equal to 0"),
+    ],
+)
+def test_impossible_configurations(fields, message):
+    with pytest.raises(ValidationError, match=message):
+        TagsConfig(**fields)
