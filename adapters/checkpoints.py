@@ -19,6 +19,8 @@ from etude.adapters.errors import UserError, nearest
 
 FILES = ("model.safetensors", "pytorch_model.bin")
 RANDOM = "random:"
+PACKAGED = Path(__file__).parent / "backbones"
+"""Weights that come with the package: each folder here is known by its name."""
 HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
@@ -27,9 +29,9 @@ def load_tensors(
 ) -> tuple[dict[str, Tensor], str | None]:
     """The tensors under the first of ``prefixes`` that any tensor has, without it; and the Hub's commit hash, if any.
 
-    ``weights`` is a local folder or a Hub name. Safetensors is preferred, of which only the selected tensors are read; a
-    ``pytorch_model.bin`` is opened with ``weights_only=True``. Raises :class:`UserError` for a folder or Hub repository that
-    does not exist or has no weights, a file that cannot be read, or no network.
+    ``weights`` is a name of :func:`packaged_weights`, a local folder or a Hub name. Safetensors is preferred, of which only the
+    selected tensors are read; a ``pytorch_model.bin`` is opened with ``weights_only=True``. Raises :class:`UserError` for a
+    folder or Hub repository that does not exist or has no weights, a file that cannot be read, or no network.
     """
     path = _fetch(weights, FILES, revision)
     if path is None:
@@ -82,6 +84,11 @@ def load_into(model: nn.Module, tensors: Mapping[str, Tensor], weights: str) -> 
     model.load_state_dict({name: tensors[name].to(expected[name].dtype) for name in expected}, assign=True)
 
 
+def packaged_weights() -> tuple[str, ...]:
+    """Names of the weights that come with the package."""
+    return tuple(sorted(file.parent.name for file in PACKAGED.glob("*/config.json")))
+
+
 def find_licence(weights: str, revision: str | None, known: Mapping[str, str]) -> str:
     """The licence of ``weights``: by Hub owner from ``known``, else from the front matter of the ``README.md`` beside them."""
     if weights.startswith(RANDOM):
@@ -120,13 +127,16 @@ def seeded(device: str = "cpu") -> Iterator[None]:
 
 def _fetch(weights: str, names: Sequence[str], revision: str | None) -> Path | None:
     """The first of ``names`` in the folder or Hub repository ``weights``, None when it has none of them."""
-    folder = Path(weights)
+    packaged = PACKAGED / weights
+    folder = packaged if weights in packaged_weights() else Path(weights)
     if folder.is_dir():
         return next((folder / name for name in names if (folder / name).is_file()), None)
     if folder.is_file():
         raise UserError("is a file", where=weights, fix=f"give its folder; the file must be called {' or '.join(FILES)}")
     if not HUB_NAME.fullmatch(weights):
-        raise UserError("no such folder of weights", where=weights, fix="check the path, or give a Hub name such as owner/name")
+        known = ", ".join(packaged_weights())
+        fix = f"check the path, or give a Hub name such as owner/name, or what comes with etude ({known})"
+        raise UserError("no such folder of weights", where=weights, fix=fix)
     from huggingface_hub import errors, hf_hub_download
 
     unreachable = False

@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 
 from etude import __version__
 from etude.adapters.errors import Problem, UserError
-from etude.cli import cache, data, evaluate, inspect, merge, predict, recipes, train
+from etude.cli import cache, data, evaluate, inspect, merge, predict, pretrain, recipes, train
 
 REFUSALS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES})
 """What a full or protected disk answers, whichever library was writing."""
@@ -46,6 +46,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("train")(train.train)
+app.command("pretrain")(pretrain.pretrain)
 app.command("eval")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("inspect")(inspect.inspect)

@@ -43,7 +43,10 @@ def copy(
     if target.exists():
         raise UserError(f"'{target}' exists", fix="name another file, or remove it first")
     shutil.copyfile(known[name], target)
-    typer.echo(f"{target}: run it with 'adapt train {target}'")
+    from etude.adapters.training.recipe import is_for_pretraining, read_recipe, read_yaml
+
+    command = "pretrain" if is_for_pretraining(read_yaml(*read_recipe(target))) else "train"
+    typer.echo(f"{target}: run it with 'adapt {command} {target}'")
 
 
 @app.command()
@@ -55,9 +58,11 @@ def check(
     from rich.console import Console
     from rich.syntax import Syntax
 
-    from etude.adapters.training.recipe import load_recipe
+    from etude.adapters.pretraining.recipe import load_pretrain_recipe
+    from etude.adapters.training.recipe import is_for_pretraining, load_recipe, read_recipe, read_yaml
 
-    text = load_recipe(recipe, overrides or []).dump()
+    load = load_pretrain_recipe if is_for_pretraining(read_yaml(*read_recipe(recipe))) else load_recipe
+    text = load(recipe, overrides or []).dump()
     console = Console()
     if console.is_terminal:
         console.print(Syntax(text, "yaml", background_color="default"))

@@ -14,6 +14,8 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from etude.adapters import checkpoints, registry
 from etude.adapters.backbones import mert, standardize, whisper
 from etude.adapters.errors import UserError
+from etude.adapters.pretraining.engine import Pretrainer
+from etude.adapters.pretraining.recipe import load_pretrain_recipe
 
 SHARED = Path(os.environ.get("ETUDE_SHARED", Path(__file__).parents[2] / "shared"))
 REAL_WHISPER = SHARED / "weights" / "whisper-tiny-encoder"
@@ -176,6 +178,19 @@ def test_mert_prepare_keeps_padding_at_zero():
     plain = build("mert", window=1.0, normalize=False)
     audio = tone(24_000, 24_000)[None]
     assert torch.equal(plain.prepare(audio, torch.tensor([24_000]))[:, :24_000], audio)
+
+
+def test_random_nano_has_the_shape_of_the_packaged_recipe(tmp_path, monkeypatch):
+    monkeypatch.setenv("ETUDE_SHARED", str(tmp_path))
+    with torch.device("meta"):
+        trained = Pretrainer(load_pretrain_recipe("nano"), instruments=2)
+    backbone = build("mert", "random:nano", window=1.0)
+    shapes = {name: value.shape for name, value in backbone.model.state_dict().items() if name != "masked_spec_embed"}
+    assert shapes == {name: value.shape for name, value in trained.backbone.state_dict().items()}
+    for key in mert.CONFIG_KEYS:
+        values = (getattr(model.config, key) for model in (backbone.model, trained.backbone))
+        assert len({json.dumps(value) for value in values}) == 1, key
+    assert (backbone.sample_rate, backbone.frame_rate, backbone.padding) == (24_000, 75.0, trained.padding)
 
 
 @pytest.mark.parametrize("stable", [False, True])
@@ -468,6 +483,58 @@ def test_licence_of_a_folder(tmp_path, text, licence):
 def test_licence_by_name(backbone):
     assert backbone.licence == "none (random weights)"
     assert checkpoints.find_licence("m-a-p/MERT-v1-95M", None, {"m-a-p": "CC-BY-NC-4.0"}) == "CC-BY-NC-4.0"
+
+
+CARD = "---\nlicense: {}\nlibrary_name: etude\n---\n# A card\n"
+
+
+@pytest.fixture
+def packaged_folder(tmp_path, monkeypatch):
+    """Where the weights that come with the package are looked for: ``toy-nano``, and folders that hold none."""
+    folder = tmp_path / "packaged"
+    for name in ("toy-nano", "__pycache__"):
+        (folder / name).mkdir(parents=True)
+    (folder / "mert.py").write_text("")
+    mock_mert(folder / "toy-nano", build("mert").model, old=False)
+    (folder / "toy-nano" / "README.md").write_text(CARD.format("apache-2.0"))
+    monkeypatch.setattr(checkpoints, "PACKAGED", folder)
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def test_packaged_weights_are_loaded_by_name_with_their_licence(packaged_folder):
+    assert checkpoints.packaged_weights() == ("toy-nano",)
+    backbone = build("mert", "toy-nano", window=1.0)
+    assert backbone.fingerprint() == build("mert").fingerprint()
+    assert (backbone.id, backbone.revision, backbone.licence) == ("toy-nano", None, "apache-2.0")
+    by_path = build("mert", packaged_folder / "toy-nano", window=1.0)
+    assert (by_path.fingerprint(), by_path.licence) == (backbone.fingerprint(), "apache-2.0")
+
+
+def test_packaged_weights_come_before_a_local_folder_of_their_name(packaged_folder, tmp_path):
+    local = tmp_path / "toy-nano"
+    local.mkdir()
+    with torch.device("meta"):
+        other = HubertModel(mert.hubert_config(mert.SIZES["tiny"])).to_empty(device="cpu")
+    for parameter in other.parameters():
+        nn.init.constant_(parameter, 0.5)
+    mock_mert(local, other, old=False)
+    (local / "README.md").write_text(CARD.format("mit"))
+    named, by_path = build("mert", "toy-nano"), build("mert", "./toy-nano")
+    assert (named.fingerprint(), named.licence) == (build("mert").fingerprint(), "apache-2.0")
+    assert by_path.fingerprint() != named.fingerprint()
+    assert by_path.licence == "mit"
+
+
+def test_an_unknown_name_lists_the_packaged_weights(packaged_folder):
+    (packaged_folder / "also").mkdir()
+    (packaged_folder / "also" / "config.json").write_text("{}")
+    with pytest.raises(UserError) as caught:
+        build("mert", "toy-nanno")
+    assert str(caught.value) == (
+        "toy-nanno: no such folder of weights (check the path, or give a Hub name such as owner/name, "
+        "or what comes with etude (also, toy-nano))"
+    )
 
 
 def hub(monkeypatch, files, missing=errors.EntryNotFoundError):

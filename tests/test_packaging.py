@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import etude
+from etude.adapters.checkpoints import packaged_weights
 from etude.recipes import packaged
 
 ROOT = Path(__file__).parents[1]
@@ -48,6 +49,15 @@ def test_every_package_folder_is_mapped() -> None:
     assert {f"etude.{folder}": folder for folder in folders} | {"etude": "src/etude"} == mapped
 
 
+def test_what_pretraining_writes_is_installed_with_the_package() -> None:
+    patterns = pyproject()["tool"]["setuptools"]["package-data"]["etude.adapters.backbones"]
+    assert {f"*/{name}" for name in ("config.json", "model.safetensors", "README.md")} == set(patterns)
+    folders = {path.parent for path in (ROOT / "adapters" / "backbones").glob("*/config.json")}
+    assert {folder.name for folder in folders} == set(packaged_weights())
+    for folder in folders:
+        assert {f"*/{file.name}" for file in folder.iterdir()} == set(patterns)
+
+
 def test_every_folder_with_modules_is_a_package() -> None:
     # Without its __init__.py a subfolder would still install, but as a namespace that the registry's contracts cannot live in.
     for folder in pyproject()["tool"]["setuptools"]["package-dir"].values():
@@ -68,8 +78,10 @@ def test_constraints_pin_every_direct_dependency_within_its_range() -> None:
 
 @pytest.mark.parametrize("name", packaged())
 def test_recipe_says_how_to_run_it(name: str) -> None:
-    header = takewhile(lambda line: line.startswith("#"), packaged()[name].read_text(encoding="utf-8").splitlines())
-    assert f"adapt train recipes/{name}.yaml" in "\n".join(header)
+    text = packaged()[name].read_text(encoding="utf-8")
+    header = takewhile(lambda line: line.startswith("#"), text.splitlines())
+    command = "pretrain" if "\nsoundfonts:" in text else "train"
+    assert f"adapt {command} recipes/{name}.yaml" in "\n".join(header)
 
 
 def test_recipes_are_listed_by_file_name() -> None:

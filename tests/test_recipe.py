@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from etude.adapters import registry
 from etude.adapters.errors import UserError
-from etude.adapters.training.recipe import load_recipe, parse_recipe
+from etude.adapters.training.recipe import is_for_pretraining, load_recipe, parse_recipe
 from etude.recipes import packaged
 
 VALID = {
@@ -43,7 +43,10 @@ def without(*path):
     return yaml.safe_dump(changed)
 
 
-@pytest.mark.parametrize("name", packaged())
+FOR_TRAINING = [name for name, path in packaged().items() if not is_for_pretraining(yaml.safe_load(path.read_text()))]
+
+
+@pytest.mark.parametrize("name", FOR_TRAINING)
 def test_packaged_recipes_load_and_survive_a_round_trip(name, tmp_path, monkeypatch):
     for variable in re.findall(r"\$\{(\w+)\}", packaged()[name].read_text()):
         monkeypatch.setenv(variable, str(tmp_path))
@@ -54,6 +57,27 @@ def test_packaged_recipes_load_and_survive_a_round_trip(name, tmp_path, monkeypa
     assert load_recipe(f"recipes/{name}.yaml") == recipe
     metric_head = recipe.train.metric.split(".")[0]
     assert metric_head in type(recipe.heads).model_fields
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("name: x\nsoundfonts: [{path: a.sf2}]", True),
+        ("soundfonts:", True),
+        (TEXT, False),
+        ("- soundfonts", False),
+        ("soundfonts", False),
+        ("", False),
+    ],
+)
+def test_soundfonts_make_a_recipe_one_for_pretraining(text, expected):
+    assert is_for_pretraining(yaml.safe_load(text)) is expected
+    if expected:
+        assert problems(text=text) == ["recipe: is a recipe for pretraining a backbone (use it with 'adapt pretrain')"]
+
+
+def test_the_packaged_recipes_for_pretraining_are_known():
+    assert set(packaged()) - set(FOR_TRAINING) == {"nano"}
 
 
 def test_dump_holds_every_default():
@@ -165,7 +189,7 @@ def test_missing_fields(path, fix):
 
 
 def test_no_head():
-    assert problems("heads={}") == ["recipe: heads: names no head (known: technique)"]
+    assert problems("heads={}") == ["recipe: heads: names no head (known: tags, technique)"]
 
 
 def test_all_problems_at_once_each_with_its_path():

@@ -53,6 +53,13 @@ def test_cp_copies_to_here_to_a_file_or_into_a_folder(
     assert Path(written).read_bytes() == packaged()["demo"].read_bytes()
 
 
+@pytest.mark.parametrize("name", packaged())
+def test_cp_says_how_to_run_the_copy(name: str, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    command = "pretrain" if name == "nano" else "train"
+    assert adapt_recipes("cp", name, str(mine)) == f"{mine}: run it with 'adapt {command} {mine}'\n"
+
+
 def test_cp_never_overwrites(tmp_path: Path) -> None:
     mine = tmp_path / "mine.yaml"
     mine.write_text("my own work")
@@ -85,6 +92,24 @@ def test_check_prints_a_recipe_that_is_valid_and_resolved(name: str, tmp_path: P
 
 def test_check_applies_overrides() -> None:
     assert yaml.safe_load(adapt_recipes("check", "demo", "train.lr=0.125"))["train"]["lr"] == 0.125
+
+
+def test_check_fills_in_the_defaults_of_a_pretraining_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ETUDE_SHARED", str(tmp_path))
+    written = yaml.safe_load(packaged()["nano"].read_text(encoding="utf-8"))
+    resolved = yaml.safe_load(adapt_recipes("check", "nano", "mixup=null", "targets.pitch.layer=2"))
+    assert resolved["soundfonts"] == written["soundfonts"]
+    assert resolved["recordings"]["notes"] == f"{tmp_path}/data/notes.csv"
+    assert resolved["shape"]["hidden_size"] == 256
+    assert resolved["targets"] == written["targets"] | {"pitch": {"weight": 0.3, "layer": 2}}
+    assert (resolved["mixup"], resolved["effects"]["reverb"], resolved["train"]["clip"]) == (None, 0.3, 1.0)
+
+
+def test_check_reports_all_problems_of_a_pretraining_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ETUDE_SHARED", str(tmp_path))
+    with pytest.raises(UserError) as caught:
+        adapt_recipes("check", "nano", "trian=1", "train.lr=-1", "targets.pitch=1")
+    assert [str(problem).split(": ")[1] for problem in caught.value.problems] == ["targets.pitch", "train.lr", "trian"]
 
 
 def test_check_reports_all_problems_of_a_recipe() -> None:

@@ -26,6 +26,16 @@ SIZES: dict[str, dict[str, Any]] = {
         "num_conv_pos_embeddings": 16,
         "num_conv_pos_embedding_groups": 4,
     },
+    "nano": {
+        "conv_dim": [32, 48, 64, 96, 128, 192, 256],
+        "conv_kernel": [10, 3, 3, 3, 3, 4, 4],
+        "hidden_size": 256,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "intermediate_size": 1024,
+        "num_conv_pos_embeddings": 32,
+        "do_stable_layer_norm": True,
+    },
     "95M": {},
     "330M": {
         "hidden_size": 1024,
@@ -35,7 +45,7 @@ SIZES: dict[str, dict[str, Any]] = {
         "do_stable_layer_norm": True,
     },
 }
-"""What each size changes in HuBERT's defaults, which are those of MERT-v1-95M."""
+"""What each size changes in HuBERT's defaults, which are those of MERT-v1-95M; ``nano`` is etude-nano's shape."""
 
 CONFIG_KEYS = (
     *("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act"),
@@ -56,7 +66,8 @@ SITES = {
 
 
 class MertConfig(BackboneConfig):
-    """``weights``: ``m-a-p/MERT-v1-95M``, ``m-a-p/MERT-v1-330M``, a folder of the same format, ``random:tiny|95M|330M``."""
+    """``weights``: ``etude-nano`` (comes with etude), ``m-a-p/MERT-v1-95M``, ``m-a-p/MERT-v1-330M``, a folder of the same
+    format, ``random:tiny|nano|95M|330M``."""
 
     normalize: bool = True
     """Zero-mean, unit-variance waveform per window, over its real samples only."""

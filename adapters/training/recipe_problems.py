@@ -52,7 +52,7 @@ def _path(detail: Any, raw: Any) -> tuple[str, ...]:
 
 def _problem(path: tuple[str, ...], details: Sequence[Any], model: type[BaseModel], where: str) -> Problem:
     """The errors at one place, several if it may hold this or that, as one problem."""
-    place = f"{where}: {'.'.join(map(_printable, path))}"
+    place = f"{where}: {'.'.join(map(_printable, path))}" if path else where
     first = details[0]
     if first["type"] == "extra_forbidden":
         return Problem(f"unknown key '{_printable(path[-1])}'", place, nearest(path[-1], _fields(model, path[:-1])))

@@ -1,0 +1,1 @@
+"""Pretraining a small backbone from scratch on isolated notes."""

@@ -1,0 +1,176 @@
+"""Clips that a backbone is pretrained on, and what is true of every frame of them.
+
+A clip is composed of isolated notes: silence-trimmed, one or several in a row per instrument, one or several instruments at
+once; then come effects, and mixup over the batch (Zhong et al., APSIPA 2023, section II). Item ``k`` of step ``s`` depends on
+(seed, s, k) alone (but for the last bit, which the synthesiser dithers), so an interrupted run continues with the clips it
+would have had.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import Generator, default_rng
+from numpy.typing import NDArray
+
+from etude.adapters.pretraining.effects import Effects
+from etude.adapters.pretraining.recipe import PretrainRecipe
+from etude.adapters.pretraining.recordings import SILENT, draw, recordings
+from etude.adapters.pretraining.soundfonts import HIGHEST, LOWEST, SoundFonts
+from etude.adapters.pretraining.techniques import TECHNIQUES
+from etude.adapters.recorded_notes import trim
+
+PITCHES = HIGHEST - LOWEST + 2
+"""Classes of the pitch target; rendered notes and a semitone of pitch shift fit in."""
+GAIN_DB = (-12.0, 0.0)
+GAP_SECONDS = 0.25
+LEVEL_DB = 6.0
+"""A clip is up to this much louder or softer than standardised: in a longer window it may stand beside anything."""
+FADE_SECONDS = 0.01
+ATTEMPTS = 5
+"""Presets have silent keys: try others."""
+
+Array = NDArray[np.float32]
+
+
+@dataclass(slots=True)
+class Clips:
+    """A batch. ``audio`` ``[batch, samples]``; targets ``[batch, frames, classes]``, weights between 0 and 1.
+
+    Before mixup, ``instrument`` and ``technique`` sum to 1 in frames where they are known and to 0 elsewhere. ``pitch_mask``
+    ``[batch, frames, 1]`` is 0 where a sounding pitch is not known.
+    """
+
+    audio: Array
+    instrument: Array
+    technique: Array
+    pitch: Array
+    pitch_mask: Array
+    onset: Array
+
+    def mixed(self, weight: float) -> Clips:
+        """Mixup with the batch rolled by one: ``weight`` of each clip and the rest of its neighbour, targets alike."""
+        values = {}
+        for name in ("audio", "instrument", "technique", "pitch", "onset"):
+            own = getattr(self, name)
+            values[name] = np.float32(weight) * own + np.float32(1 - weight) * np.roll(own, 1, axis=0)
+        return Clips(pitch_mask=self.pitch_mask * np.roll(self.pitch_mask, 1, axis=0), **values)
+
+
+@dataclass(frozen=True, slots=True)
+class _Note:
+    samples: Array
+    instrument: int
+    pitch: float | None
+    pitched: bool
+    technique: int | None
+
+
+class Composer:
+    """Makes clips for a recipe; raises :class:`UserError` when something it needs is missing or damaged."""
+
+    def __init__(self, recipe: PretrainRecipe) -> None:
+        shape = recipe.shape
+        self.recipe, self.rate = recipe, shape.sample_rate
+        self.hop = int(np.prod(shape.conv_stride))
+        self.frames = round(recipe.clips.seconds * self.rate / self.hop)
+        self.recorded = recordings(recipe.recordings, recipe.clips.seconds) if recipe.recordings else []
+        self.soundfonts = SoundFonts([font.path for font in recipe.soundfonts], self.rate)
+        names = sorted({note.instrument for note in self.recorded})
+        self.instruments = (*(item.name for item in self.soundfonts.instruments), *(f"recorded {name}" for name in names))
+        self.effects = Effects(recipe.effects, self.rate) if recipe.effects else None
+
+    def batch(self, step: int, items: range) -> Clips:
+        """The clips ``items`` of ``step``, ``[len(items), ...]``; mixup takes its partners from among them."""
+        composed = [self._clip(default_rng((self.recipe.seed, step, 1 + item))) for item in items]
+        clips = Clips(*(np.stack(values) for values in zip(*composed, strict=True)))
+        rng = default_rng((self.recipe.seed, step, 0))
+        mixup = self.recipe.mixup
+        if mixup and rng.random() < mixup.probability:
+            clips = clips.mixed(float(rng.beta(mixup.alpha, mixup.alpha)))
+        return clips
+
+    def _clip(self, rng: Generator) -> tuple[Array, ...]:
+        samples = np.zeros(self.frames * self.hop, np.float32)
+        instrument = np.zeros((self.frames, len(self.instruments)), np.float32)
+        technique = np.zeros((self.frames, len(TECHNIQUES)), np.float32)
+        pitch = np.zeros((self.frames, PITCHES), np.float32)
+        known = np.ones((self.frames, 1), np.float32)
+        onset = np.zeros((self.frames, 1), np.float32)
+        laid = [item for _ in range(self._parts(rng)) for item in self._part(rng)]
+        for start, note in laid:
+            samples[start : start + len(note.samples)] += note.samples[: len(samples) - start]
+        if self.effects:
+            samples, shift = self.effects(samples, rng)
+        else:
+            shift = 0.0
+        for start, note in laid:
+            first, last = start // self.hop, min(self.frames, -(-(start + len(note.samples)) // self.hop))
+            instrument[first:last, note.instrument] += 1
+            onset[first] = 1
+            if note.technique is not None:
+                technique[first:last, note.technique] += 1
+            if note.pitch is not None:
+                pitch[first:last, int(np.clip(round(note.pitch + shift) - LOWEST, 0, PITCHES - 1))] = 1
+            elif note.pitched:
+                known[first:last] = 0
+        instrument /= np.maximum(instrument.sum(axis=1, keepdims=True), 1)
+        technique /= np.maximum(technique.sum(axis=1, keepdims=True), 1)
+        level = 10 ** (rng.uniform(-LEVEL_DB, LEVEL_DB) / 20) / (float(samples.std()) or 1.0)
+        return samples * np.float32(level), instrument, technique, pitch, known, onset
+
+    def _parts(self, rng: Generator) -> int:
+        chances = np.asarray(self.recipe.clips.parts)
+        return 1 + int(rng.choice(len(chances), p=chances / chances.sum()))
+
+    def _part(self, rng: Generator) -> list[tuple[int, _Note]]:
+        """One instrument's notes with the samples they start at; the clip may begin within the first."""
+        recorded = self.recipe.recordings is not None and rng.random() < self.recipe.recordings.share
+        which = None if recorded else int(rng.choice(len(self.soundfonts.instruments), p=self.soundfonts.shares))
+        row, gain = self.recipe.concatenation, 10 ** (rng.uniform(*GAIN_DB) / 20)
+        count = int(rng.integers(row.notes[0], row.notes[1] + 1)) if row and rng.random() < row.probability else 1
+        length = self.frames * self.hop
+        laid: list[tuple[int, _Note]] = []
+        time = int(rng.uniform(0, 0.4) * length / count)
+        for _ in range(count):
+            note = self._note(which, rng)
+            if note is None or time >= length:
+                break
+            samples = note.samples[: length - time] * np.float32(gain * 10 ** (rng.uniform(-6, 0) / 20))
+            if count > 1:  # cut, so that several fit
+                share = max(round(rng.uniform(0.15, 0.8) * self.rate), 1)
+                samples = _faded(samples[:share], round(FADE_SECONDS * self.rate))
+            laid.append((time, _Note(samples, note.instrument, note.pitch, note.pitched, note.technique)))
+            time += len(samples) + (int(rng.uniform(0, GAP_SECONDS) * self.rate) if rng.random() < 0.6 else 0)
+        return laid
+
+    def _note(self, which: int | None, rng: Generator) -> _Note | None:
+        """A trimmed note of peak 1, of the instrument ``which`` or a recorded one."""
+        seconds = self.recipe.clips.seconds
+        for _ in range(ATTEMPTS):
+            if which is None:
+                source, samples = draw(self.recorded, self.rate, seconds, rng)
+                index = self.instruments.index(f"recorded {source.instrument}")
+                note = _Note(samples, index, source.pitch, True, None)
+            else:
+                instrument = self.soundfonts.instruments[which]
+                drawn = self.soundfonts.draw(instrument, self.recipe.clips.plain, seconds, rng)
+                known = None if drawn.technique is None else TECHNIQUES.index(drawn.technique)
+                note = _Note(drawn.samples, which, drawn.pitch, instrument.key is None, known)
+            if np.abs(note.samples).max(initial=0) > SILENT:
+                sounding = trim(note.samples, self.rate)
+                return _Note(
+                    sounding.samples[sounding.onset : sounding.offset],
+                    note.instrument,
+                    note.pitch,
+                    note.pitched,
+                    note.technique,
+                )
+        return None
+
+
+def _faded(samples: Array, count: int) -> Array:
+    count = min(count, len(samples))
+    samples[len(samples) - count :] *= np.linspace(1, 0, count, dtype=np.float32)
+    return samples

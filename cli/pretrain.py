@@ -1,0 +1,44 @@
+"""``adapt pretrain``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def pretrain(
+    recipe: Annotated[str, typer.Argument(help="Pretraining recipe: a file, or the name of a packaged one.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="section.field=value, e.g. train.steps=500")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the backbone goes; NAME-backbone by default.")] = None,
+    run: Annotated[Path | None, typer.Option(help="Folder of the run: checkpoint, history; runs/NAME by default.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over; replaces the run and its backbone.")] = False,
+) -> None:
+    """Pretrain a small backbone from scratch. An interrupted run (Ctrl-C) continues with the same command."""
+    from etude.adapters.errors import UserError
+    from etude.adapters.pretraining.recipe import load_pretrain_recipe
+    from etude.cli.folders import check_writable
+    from etude.cli.progress import progress
+
+    loaded = load_pretrain_recipe(recipe, overrides or [])
+    run, out = run or Path("runs") / loaded.name, out or Path(f"{loaded.name}-backbone")
+    check_writable(run, "--run")
+    check_writable(out, "--out")
+    if (out / "config.json").exists() and not (fresh or (run / "checkpoint.pt").exists()):
+        fix = "name another folder with --out, or pass --fresh to replace it"
+        raise UserError("holds a backbone already", where=f"--out {out}", fix=fix)
+    with progress("starting", 1):
+        from etude.adapters.pretraining.engine import pretrain as run_pretraining
+    try:
+        run_pretraining(loaded, run, out, fresh=fresh)
+    except KeyboardInterrupt:
+        again = "the same command without --fresh" if fresh else "the same command again"
+        typer.echo(f"interrupted; give {again} to continue", err=True)
+        raise typer.Exit(130) from None
+    if os.environ.get("RANK", "0") != "0":  # under 'accelerate launch', one process speaks for all
+        return
+    size = sum(file.stat().st_size for file in out.iterdir()) / 1e6
+    use = f"backbone: {{name: mert, weights: {out.absolute()}}}"
+    typer.echo(f"backbone: {out} ({size:.2f} MB)   run: {run}   use it as '{use}'")
