@@ -102,10 +102,13 @@ def test_single_effects_that_are_switched_off_are_said_to_be():
 
 def test_targets_are_those_left_in_with_their_states():
     targets = {"spectrum": {"weight": 3.0, "layer": 0}, "context": {"layer": 2}, "pitch": None, "technique": None}
+    targets |= {"timbre": {"weight": 0.5, "layer": 3}, "motion": {}}
     (line,) = re.findall(r"^- Targets.*: (.*)\.$", rendered(targets=targets), re.MULTILINE)
     expected = ["instrument (state 4, weight 1)", "onset (state 4, weight 1)"]
     expected += ["spectrum (state 0, weight 3)", "context (state 2, weight 1)"]
+    expected += ["timbre (state 3, weight 0.5)", "motion (state 4, weight 1)"]
     assert line == ", ".join(expected)
+    assert not re.search("timbre|motion|context", rendered()), "unless asked for"
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,11 @@ from etude.adapters.pretraining import clips as module
 from etude.adapters.pretraining.clips import PITCHES, Composer
 from etude.adapters.pretraining.recipe import PretrainRecipe
 from etude.adapters.pretraining.soundfonts import LOWEST, Instrument, Preset, Rendered
-from etude.adapters.pretraining.techniques import TECHNIQUES
+from etude.adapters.pretraining.techniques import PLAYERS, TECHNIQUES
+from etude.adapters.pretraining.timbre import DESCRIPTORS
 
 RATE, HOP = 8000, 320
-FIELDS = ("audio", "instrument", "technique", "pitch", "pitch_mask", "onset")
+FIELDS = ("audio", "instrument", "technique", "pitch", "pitch_mask", "onset", "timbre", "timbre_mask", "motion", "motion_mask")
 
 
 class Sines:
@@ -32,7 +33,7 @@ class Sines:
         times = np.arange(int(rng.uniform(0.1, longest) * self.sample_rate)) / self.sample_rate
         samples = (self.level * np.sin(2 * np.pi * 440 * 2 ** ((pitch - 69) / 12) * times)).astype(np.float32)
         technique = TECHNIQUES[rng.integers(len(TECHNIQUES))] if instrument.name == "a" else None
-        return Rendered(samples, None if instrument.key else pitch, technique)
+        return Rendered(samples, None if instrument.key else pitch, technique, PLAYERS["plain"](longest, rng))
 
 
 @pytest.fixture(autouse=True)
@@ -128,7 +129,9 @@ def test_clips_and_labels_are_those_of_the_notes_laid(notes):
 def test_shapes_and_types(notes):
     batch = composer(notes).batch(0, range(3))
     sizes = {"audio": (30 * HOP,), "instrument": (30, 5), "technique": (30, len(TECHNIQUES)), "pitch": (30, PITCHES)}
-    sizes |= {"pitch_mask": (30, 1), "onset": (30, 1)}
+    sizes |= {"pitch_mask": (30, 1), "onset": (30, 1), "timbre": (30, len(DESCRIPTORS))}
+    sizes |= {"timbre_mask": (30, 1), "motion": (30, 2), "motion_mask": (30, 1)}
+    assert sizes.keys() == set(FIELDS)
     for name, size in sizes.items():
         values = getattr(batch, name)
         assert (values.shape, values.dtype) == ((3, *size), np.float32), name
@@ -157,11 +160,13 @@ def test_silence_gives_nothing(monkeypatch):
     assert batch.pitch_mask.all()
 
 
-def test_notes_of_a_row_do_not_overlap_and_there_is_one_without_concatenation():
+def test_notes_of_a_row_are_of_one_instrument_and_do_not_overlap_and_there_is_one_without_concatenation(notes):
     for options, counts in (({"concatenation": None}, {1}), ({"concatenation": {"probability": 1, "notes": (3, 3)}}, {2, 3})):
-        made = composer(**options)
+        made = composer(notes, **options)
         parts = [made._part(default_rng(seed)) for seed in range(40)]
         assert {len(part) for part in parts} == counts
+        assert {note.instrument for part in parts for _, note in part} == {0, 1, 2, 3, 4}, "recorded ones too"
+        assert all((note.pitch == 50) == (note.instrument == 3) for part in parts for _, note in part), "the lute's sounds"
         for part in parts:
             assert len({note.instrument for _, note in part}) == 1
             ends = [start + len(note.samples) for start, note in part]

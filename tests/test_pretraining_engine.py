@@ -20,6 +20,7 @@ from etude.adapters.pretraining.objectives import Objectives
 from etude.adapters.pretraining.recipe import load_pretrain_recipe
 from etude.adapters.pretraining.recordings import Recording
 from etude.adapters.pretraining.soundfonts import Instrument, Preset, Rendered
+from etude.adapters.pretraining.techniques import PLAYERS
 from etude.adapters.training.interrupt import Interruption
 from etude.cli.app import app
 
@@ -31,10 +32,10 @@ shape:
    num_conv_pos_embeddings: 8, num_conv_pos_embedding_groups: 4}
 clips: {seconds: 0.3}
 effects: null
-targets: {spectrum: {layer: 0}, context: {weight: 2.0}}
+targets: {spectrum: {layer: 0}, context: {weight: 2.0}, timbre: {weight: 0.1}, motion: {}}
 train: {steps: 6, batch_size: 2, lr: 5.0e-3, save_every: 2}
 """
-TARGETS = {"instrument", "technique", "pitch", "onset", "spectrum", "context"}
+TARGETS = {"instrument", "technique", "pitch", "onset", "spectrum", "context", "timbre", "motion"}
 
 
 class Sines:
@@ -48,7 +49,7 @@ class Sines:
         pitch = rng.uniform(40, 50) + 30 * (instrument.name == "high")
         times = np.arange(round(longest * self.sample_rate)) / self.sample_rate
         samples = np.sin(2 * np.pi * 440 * 2 ** ((pitch - 69) / 12) * times).astype(np.float32)
-        return Rendered(samples, pitch, "plain")
+        return Rendered(samples, pitch, "plain", PLAYERS["plain"](longest, rng))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -139,6 +140,12 @@ def test_the_run_holds_its_recipe(load, whole, tmp_path):
     assert load_pretrain_recipe(tmp_path / "run" / "recipe.yaml") == load("train.steps=2")
 
 
+def test_only_the_main_process_writes(load, tmp_path, monkeypatch):
+    monkeypatch.setattr(engine.Accelerator, "is_main_process", False)
+    pretrain(load("train.steps=1"), tmp_path / "run", tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_card_has_the_recorded_sources_with_all_their_licences(load, whole, tmp_path):
     model, composer = Pretrainer(load(), instruments=2), clips.Composer(load())
     notes = (("theirs", "CC-BY-4.0"), ("own", "CC0-1.0"), ("theirs", "mit"), ("own", "CC0-1.0"))
@@ -161,7 +168,8 @@ def test_transformers_loads_the_backbone_without_a_word(load, whole):
 
 def test_a_target_trains_what_lies_below_its_state(load):
     others = ["targets.instrument=null", "targets.technique=null", "targets.pitch=null", "targets.onset=null"]
-    deep = ["shape.num_hidden_layers=2", "targets.context=null", *others]
+    others += ["targets.context=null", "targets.timbre=null", "targets.motion=null"]
+    deep = ["shape.num_hidden_layers=2", *others]
     composer = clips.Composer(load())
     for layer, blocks in ((0, 0), (1, 1), (2, 2), ("null", 2)):
         model = Pretrainer(load(*deep, f"targets.spectrum.layer={layer}"), instruments=2)
@@ -179,14 +187,26 @@ def test_a_target_trains_what_lies_below_its_state(load):
 
 def test_it_learns_and_writes_its_history(load, tmp_path):
     easy = ("mixup=null", "concatenation=null", "train.batch_size=6", "train.lr=1e-2")
+    names = TARGETS - {"timbre", "motion"}
+    easy += ("targets.timbre=null", "targets.motion=null")
     pretrain(load(*easy, "train.steps=60", "train.save_every=30"), tmp_path / "run", tmp_path / "out")
     first, last = history(tmp_path)
     assert (first["step"], last["step"]) == (30, 60)
     for part in ("train", "held_out"):
-        assert set(first[part]) == set(last[part]) == TARGETS
-        assert all(last[part][name] < first[part][name] for name in TARGETS - {"onset"})
+        assert set(first[part]) == set(last[part]) == names
+        assert all(last[part][name] < first[part][name] for name in names - {"onset"})
         assert last[part]["spectrum"] < 0.8 * first[part]["spectrum"]
     assert last["held_out"]["instrument"] < 0.5 * np.log(2), "half of what guessing between two gives"
+
+
+def test_it_learns_what_a_note_sounds_like_and_how_it_moves(load, tmp_path):
+    easy = [f"targets.{name}=null" for name in TARGETS - {"timbre", "motion"}]
+    easy += ["mixup=null", "concatenation=null", "train.lr=1e-2", "train.steps=40", "train.save_every=20"]
+    pretrain(load(*easy, "targets.timbre.weight=1"), tmp_path / "run", tmp_path / "out")
+    first, last = (row["held_out"] for row in history(tmp_path))
+    assert set(first) == set(last) == {"timbre", "motion"}
+    assert last["timbre"] < 0.7 * first["timbre"]
+    assert last["motion"] < 0.5 * first["motion"], "steady notes, so always 0"
 
 
 @pytest.mark.parametrize("after", [1, 3, 4, 6])

@@ -11,7 +11,7 @@ from etude.adapters.pretraining.recipe import PretrainRecipe
 
 BATCH, FRAMES, HIDDEN, HOP, RATE = 2, 7, 8, 320, 24_000
 CLASSES = {"instrument": 5, "technique": 3, "pitch": 6}
-NAMES = ("instrument", "technique", "pitch", "onset", "spectrum", "context")
+NAMES = ("instrument", "technique", "pitch", "onset", "spectrum", "context", "timbre", "motion")
 STATES = 3
 
 
@@ -27,7 +27,7 @@ def objectives(**targets):
         name="toy",
         soundfonts=({"path": "x.sf2", "title": "x", "licence": "mit"},),
         shape=shape,
-        targets={"context": {}} | targets,
+        targets={"context": {}, "timbre": {}, "motion": {}} | targets,
         train={"label_smoothing": 0.1},
     )
     torch.manual_seed(0)
@@ -50,6 +50,9 @@ def example():
     }
     targets["pitch_mask"] = torch.ones(BATCH, FRAMES, 1)
     targets["onset"] = (torch.rand(BATCH, FRAMES, 1, generator=generator) < 0.3).float()
+    for name, size in (("timbre", 8), ("motion", 2)):
+        targets[name] = 2 * torch.randn(BATCH, FRAMES, size, generator=generator)
+        targets[f"{name}_mask"] = (torch.rand(BATCH, FRAMES, 1, generator=generator) < 0.5).float()
     states = tuple(3 + 2 * torch.randn(BATCH, FRAMES, HIDDEN, generator=generator) for _ in range(STATES))
     return states, torch.randn(BATCH, FRAMES * HOP, generator=generator), targets
 
@@ -149,6 +152,25 @@ def test_frames_of_unknown_pitch_have_no_influence_on_the_pitch_loss(example):
     assert module(states, audio, targets)["pitch"].item() != before["pitch"].item()
     targets["pitch_mask"][:] = 0
     assert module(states, audio, targets)["pitch"].item() == 0
+
+
+@pytest.mark.parametrize("name", ["timbre", "motion"])
+def test_timbre_and_motion_are_mean_squared_errors_of_the_frames_that_know_them(example, name):
+    states, audio, targets = example
+    module = objectives(**{name: {"weight": 0.7, "layer": 1}})
+    output = module.layers[name](standardised(states[1])).tolist()
+    truth, mask = targets[name].tolist(), targets[f"{name}_mask"].tolist()
+    errors = []
+    for clip in range(BATCH):
+        for frame in range(FRAMES):
+            if mask[clip][frame] == [1.0]:
+                errors += [(a - b) ** 2 for a, b in zip(output[clip][frame], truth[clip][frame], strict=True)]
+    assert 0 < len(errors) < targets[name].numel(), "some are known, others not"
+    assert module(states, audio, targets)[name].item() == pytest.approx(0.7 * sum(errors) / len(errors), rel=1e-5)
+    targets[name] = targets[name] + 1e3 * (1 - targets[f"{name}_mask"])
+    assert module(states, audio, targets)[name].item() == pytest.approx(0.7 * sum(errors) / len(errors), rel=1e-5)
+    targets[f"{name}_mask"] = torch.zeros(BATCH, FRAMES, 1)
+    assert module(states, audio, targets)[name].item() == 0
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -166,6 +166,19 @@ def test_draws_depend_on_their_generator_alone_and_say_what_they_are(soundfonts)
     assert techniques == set(PLAYERS) - {"plain"}
 
 
+def test_a_draw_comes_with_the_performance_that_was_rendered(soundfonts, monkeypatch):
+    played, real = [], SoundFonts.render
+    monkeypatch.setattr(SoundFonts, "render", lambda *arguments: played.append(arguments) or real(*arguments))
+    for instrument in (soundfonts.instruments[0], soundfonts.instruments[-1]):
+        for seed in range(8):
+            drawn = soundfonts.draw(instrument, 0.3, 0.5, default_rng(seed))
+            assert drawn.performance is played[-1][4]
+            if instrument.key is None:
+                assert drawn.pitch == played[-1][2]
+            else:
+                assert drawn.performance.bend is drawn.performance.damping is None
+
+
 def test_a_damaged_soundfont_is_one_error_and_nothing_else_on_the_terminal(tmp_path, capfd):
     damaged = tmp_path / "damaged.sf2"
     damaged.write_bytes(SOUNDFONT.read_bytes()[:2000])

@@ -7,7 +7,7 @@ import pretty_midi
 import pytest
 from numpy.random import default_rng
 
-from etude.adapters.pretraining.techniques import PLAYERS, TECHNIQUES, sampled_technique
+from etude.adapters.pretraining.techniques import PLAYERS, TECHNIQUES, Performance, sampled_technique
 
 HELD = (0.08, 0.4, 1.5)
 TIMES = np.arange(0, 0.5, 0.001)
@@ -83,6 +83,17 @@ def test_only_vibrato_and_portamento_bend():
     assert bending == {"vibrato", "upward_portamento", "downward_portamento"}
 
 
+def test_movement_is_the_stroke_at_that_time_and_the_bend():
+    strokes = ((0.0, 0.1, 0.0), (0.1, 0.25, 2.0), (0.25, 0.3, 1.0))
+    times, above = (0.0, 0.05, 0.1, 0.2, 0.25, 0.29), (0, 0, 2, 2, 1, 1)
+    struck, bent = Performance(strokes), Performance(strokes, lambda time: -3 * time)
+    for time, expected in zip(times, above, strict=True):
+        assert struck.movement(time) == expected
+        assert bent.movement(time) == pytest.approx(expected - 3 * time)
+    for _, performance in performances("vibrato"):
+        assert [performance.movement(time) for time in TIMES] == [performance.bend(time) for time in TIMES]
+
+
 def test_presets_that_were_recorded_with_a_technique_are_those_of_general_midi():
     words = {
         "Tremolo": "tremolo",
@@ -99,3 +110,12 @@ def test_presets_that_were_recorded_with_a_technique_are_those_of_general_midi()
     assert set(words.values()) <= set(TECHNIQUES)
     assert sampled_technique(8, 28) is None, "other banks hold other guitars"
     assert sampled_technique(8, 45) == "pizzicato"
+
+
+def test_a_note_rings_on_at_the_pitch_it_ended_with():
+    for name in ("vibrato", "upward_portamento", "trill"):
+        performance = PLAYERS[name](0.7, default_rng(2))
+        last = performance.movement(performance.seconds - 1e-9)
+        assert performance.movement(performance.seconds + 0.3) == pytest.approx(last, abs=1e-6)
+    trill = Performance(((0.0, 0.1, 0.0), (0.1, 0.2, 2.0)))
+    assert [trill.movement(time) for time in (0.05, 0.15, 0.25)] == [0.0, 2.0, 2.0]

@@ -8,7 +8,7 @@ would have had.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.random import Generator, default_rng
@@ -18,13 +18,15 @@ from etude.adapters.pretraining.effects import Effects
 from etude.adapters.pretraining.recipe import PretrainRecipe
 from etude.adapters.pretraining.recordings import SILENT, draw, recordings
 from etude.adapters.pretraining.soundfonts import HIGHEST, LOWEST, SoundFonts
-from etude.adapters.pretraining.techniques import TECHNIQUES
+from etude.adapters.pretraining.techniques import TECHNIQUES, Performance
+from etude.adapters.pretraining.timbre import DESCRIPTORS, describe
 from etude.adapters.recorded_notes import trim
 
 PITCHES = HIGHEST - LOWEST + 2
 """Classes of the pitch target; rendered notes and a semitone of pitch shift fit in."""
 GAIN_DB = (-12.0, 0.0)
 GAP_SECONDS = 0.25
+MOTION_SECONDS = 0.04
 LEVEL_DB = 6.0
 """A clip is up to this much louder or softer than standardised: in a longer window it may stand beside anything."""
 FADE_SECONDS = 0.01
@@ -39,7 +41,8 @@ class Clips:
     """A batch. ``audio`` ``[batch, samples]``; targets ``[batch, frames, classes]``, weights between 0 and 1.
 
     Before mixup, ``instrument`` and ``technique`` sum to 1 in frames where they are known and to 0 elsewhere. ``pitch_mask``
-    ``[batch, frames, 1]`` is 0 where a sounding pitch is not known.
+    ``[batch, frames, 1]`` is 0 where a sounding pitch is not known, ``timbre_mask`` 1 where a single note sounds,
+    ``motion_mask`` where that one is pitched and rendered, so that the movement of its pitch is known.
     """
 
     audio: Array
@@ -48,14 +51,30 @@ class Clips:
     pitch: Array
     pitch_mask: Array
     onset: Array
+    timbre: Array
+    timbre_mask: Array
+    motion: Array
+    motion_mask: Array
 
     def mixed(self, weight: float) -> Clips:
-        """Mixup with the batch rolled by one: ``weight`` of each clip and the rest of its neighbour, targets alike."""
+        """Mixup with the batch rolled by one: ``weight`` of each clip and the rest of its neighbour, targets alike.
+
+        Timbre and motion of a note stay known where the other clip is silent.
+        """
         values = {}
         for name in ("audio", "instrument", "technique", "pitch", "onset"):
             own = getattr(self, name)
             values[name] = np.float32(weight) * own + np.float32(1 - weight) * np.roll(own, 1, axis=0)
-        return Clips(pitch_mask=self.pitch_mask * np.roll(self.pitch_mask, 1, axis=0), **values)
+        silent = (self.instrument.sum(axis=2, keepdims=True) == 0).astype(np.float32)
+        for name in ("timbre", "motion"):
+            target, mask = getattr(self, name), getattr(self, f"{name}_mask")
+            own, other = mask * np.roll(silent, 1, axis=0), np.roll(mask, 1, axis=0) * silent
+            values[name] = target * own + np.roll(target, 1, axis=0) * other
+            values[f"{name}_mask"] = own + other
+        return Clips(
+            pitch_mask=self.pitch_mask * np.roll(self.pitch_mask, 1, axis=0),
+            **values,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +84,10 @@ class _Note:
     pitch: float | None
     pitched: bool
     technique: int | None
+    timbre: Array = field(default_factory=lambda: np.zeros(len(DESCRIPTORS), np.float32))
+    performance: Performance | None = None
+    trimmed: int = 0
+    """Samples of silence that were cut off its start."""
 
 
 class Composer:
@@ -78,6 +101,7 @@ class Composer:
         self.recorded = recordings(recipe.recordings, recipe.clips.seconds) if recipe.recordings else []
         self.soundfonts = SoundFonts([font.path for font in recipe.soundfonts], self.rate)
         names = sorted({note.instrument for note in self.recorded})
+        self._by_instrument = [[note for note in self.recorded if note.instrument == name] for name in names]
         self.instruments = (*(item.name for item in self.soundfonts.instruments), *(f"recorded {name}" for name in names))
         self.effects = Effects(recipe.effects, self.rate) if recipe.effects else None
 
@@ -98,6 +122,10 @@ class Composer:
         pitch = np.zeros((self.frames, PITCHES), np.float32)
         known = np.ones((self.frames, 1), np.float32)
         onset = np.zeros((self.frames, 1), np.float32)
+        timbre = np.zeros((self.frames, len(DESCRIPTORS)), np.float32)
+        sounding = np.zeros((self.frames, 1), np.float32)
+        motion = np.zeros((self.frames, 2), np.float32)
+        followed = np.zeros((self.frames, 1), np.float32)
         laid = [item for _ in range(self._parts(rng)) for item in self._part(rng)]
         for start, note in laid:
             samples[start : start + len(note.samples)] += note.samples[: len(samples) - start]
@@ -109,16 +137,34 @@ class Composer:
             first, last = start // self.hop, min(self.frames, -(-(start + len(note.samples)) // self.hop))
             instrument[first:last, note.instrument] += 1
             onset[first] = 1
+            sounding[first:last] += 1
+            timbre[first:last] += note.timbre
             if note.technique is not None:
                 technique[first:last, note.technique] += 1
-            if note.pitch is not None:
-                pitch[first:last, int(np.clip(round(note.pitch + shift) - LOWEST, 0, PITCHES - 1))] = 1
-            elif note.pitched:
-                known[first:last] = 0
+            if note.pitch is None:
+                known[first:last] *= not note.pitched
+                continue
+            movement = self._movement(note, start, range(first, last))
+            exact = note.pitch + shift + movement[:, 0]
+            pitch[range(first, last), np.clip(np.round(exact) - LOWEST, 0, PITCHES - 1).astype(int)] = 1
+            motion[first:last] += movement
+            followed[first:last] += note.performance is not None
         instrument /= np.maximum(instrument.sum(axis=1, keepdims=True), 1)
         technique /= np.maximum(technique.sum(axis=1, keepdims=True), 1)
+        single = (sounding == 1).astype(np.float32)
+        followed = single * (followed == 1)
         level = 10 ** (rng.uniform(-LEVEL_DB, LEVEL_DB) / 20) / (float(samples.std()) or 1.0)
-        return samples * np.float32(level), instrument, technique, pitch, known, onset
+        audio = samples * np.float32(level)
+        known_of_one = (timbre * single, single, motion * followed, followed)
+        return (audio, instrument, technique, pitch, known, onset, *known_of_one)
+
+    def _movement(self, note: _Note, start: int, frames: range) -> Array:
+        """Semitones above the note's pitch in the middle of each frame, and how many more 40 ms on, ``[frames, 2]``."""
+        if note.performance is None:
+            return np.zeros((len(frames), 2), np.float32)
+        times = [(((frame + 0.5) * self.hop) - start + note.trimmed) / self.rate for frame in frames]
+        now, then = (np.array([note.performance.movement(time + shift) for time in times]) for shift in (0.0, MOTION_SECONDS))
+        return np.stack([now, then - now], axis=1).astype(np.float32)
 
     def _parts(self, rng: Generator) -> int:
         chances = np.asarray(self.recipe.clips.parts)
@@ -127,7 +173,11 @@ class Composer:
     def _part(self, rng: Generator) -> list[tuple[int, _Note]]:
         """One instrument's notes with the samples they start at; the clip may begin within the first."""
         recorded = self.recipe.recordings is not None and rng.random() < self.recipe.recordings.share
-        which = None if recorded else int(rng.choice(len(self.soundfonts.instruments), p=self.soundfonts.shares))
+        sampled = len(self.soundfonts.instruments)
+        if recorded:
+            which = sampled + int(rng.integers(len(self._by_instrument)))
+        else:
+            which = int(rng.choice(sampled, p=self.soundfonts.shares))
         row, gain = self.recipe.concatenation, 10 ** (rng.uniform(*GAIN_DB) / 20)
         count = int(rng.integers(row.notes[0], row.notes[1] + 1)) if row and rng.random() < row.probability else 1
         length = self.frames * self.hop
@@ -141,32 +191,27 @@ class Composer:
             if count > 1:  # cut, so that several fit
                 share = max(round(rng.uniform(0.15, 0.8) * self.rate), 1)
                 samples = _faded(samples[:share], round(FADE_SECONDS * self.rate))
-            laid.append((time, _Note(samples, note.instrument, note.pitch, note.pitched, note.technique)))
+            laid.append((time, replace(note, samples=samples)))
             time += len(samples) + (int(rng.uniform(0, GAP_SECONDS) * self.rate) if rng.random() < 0.6 else 0)
         return laid
 
-    def _note(self, which: int | None, rng: Generator) -> _Note | None:
-        """A trimmed note of peak 1, of the instrument ``which`` or a recorded one."""
+    def _note(self, which: int, rng: Generator) -> _Note | None:
+        """A trimmed note of peak 1 of the instrument ``which``; the recorded ones come after those of the SoundFonts."""
         seconds = self.recipe.clips.seconds
         for _ in range(ATTEMPTS):
-            if which is None:
-                source, samples = draw(self.recorded, self.rate, seconds, rng)
-                index = self.instruments.index(f"recorded {source.instrument}")
-                note = _Note(samples, index, source.pitch, True, None)
+            if which >= len(self.soundfonts.instruments):
+                source, samples = draw(self._by_instrument[which - len(self.soundfonts.instruments)], self.rate, seconds, rng)
+                note = _Note(samples, which, source.pitch, True, None)
             else:
                 instrument = self.soundfonts.instruments[which]
                 drawn = self.soundfonts.draw(instrument, self.recipe.clips.plain, seconds, rng)
                 known = None if drawn.technique is None else TECHNIQUES.index(drawn.technique)
-                note = _Note(drawn.samples, which, drawn.pitch, instrument.key is None, known)
+                pitched = instrument.key is None
+                note = _Note(drawn.samples, which, drawn.pitch, pitched, known, performance=drawn.performance)
             if np.abs(note.samples).max(initial=0) > SILENT:
-                sounding = trim(note.samples, self.rate)
-                return _Note(
-                    sounding.samples[sounding.onset : sounding.offset],
-                    note.instrument,
-                    note.pitch,
-                    note.pitched,
-                    note.technique,
-                )
+                found = trim(note.samples, self.rate)
+                samples = found.samples[found.onset : found.offset]
+                return replace(note, samples=samples, timbre=describe(samples, self.rate), trimmed=found.onset)
         return None
 
 

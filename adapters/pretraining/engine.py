@@ -81,7 +81,9 @@ def pretrain(recipe: PretrainRecipe, run: Path, out: Path, *, fresh: bool = Fals
     set_seed(recipe.seed)
     model = Pretrainer(recipe, len(composer.instruments)).to(accelerator.device)
     main = accelerator.is_main_process
-    _prepare(run, recipe, fresh=fresh)
+    if main:
+        _prepare(run, recipe, fresh=fresh)
+    accelerator.wait_for_everyone()
     with Reporter(run, enabled=main) as reporter, Interruption(accelerator) as interruption:
         loop = _Loop(recipe, model, composer, accelerator, run)
         if resumed:

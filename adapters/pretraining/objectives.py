@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from transformers.audio_utils import mel_filter_bank
 
 from etude.adapters.pretraining.recipe import PretrainRecipe, TargetConfig
+from etude.adapters.pretraining.timbre import DESCRIPTORS
 
 BANDS = 64
 FFT = 1024
@@ -28,7 +29,7 @@ RARE = -4.0
 """Bias of rare binary targets at the start, so that the first steps are not spent on learning that they are rare."""
 
 Targets = dict[str, Tensor]
-"""``instrument``, ``technique``, ``pitch``, ``pitch_mask``, ``onset``, each ``[batch, frames, classes]``."""
+"""The fields of :class:`~etude.adapters.pretraining.clips.Clips` but the audio, each ``[batch, frames, classes]``."""
 
 
 class Objectives(nn.Module):
@@ -39,7 +40,7 @@ class Objectives(nn.Module):
         self.smoothing = recipe.train.label_smoothing
         self.hop = math.prod(recipe.shape.conv_stride)
         sizes = {"instrument": instruments, "technique": techniques, "pitch": pitches, "onset": 1, "spectrum": BANDS}
-        sizes["context"] = BANDS * len(OFFSETS)
+        sizes |= {"context": BANDS * len(OFFSETS), "timbre": len(DESCRIPTORS), "motion": 2}
         self.targets: dict[str, TargetConfig] = {
             name: target for name in sizes if (target := getattr(recipe.targets, name)) is not None
         }
@@ -66,12 +67,15 @@ class Objectives(nn.Module):
                 value = F.mse_loss(output, bands)
             elif name == "context":
                 value = F.mse_loss(output, around(bands))
+            elif name in ("timbre", "motion"):
+                each = (output - truth[name]).square().mean(-1, keepdim=True)
+                value = _mean(each, truth[f"{name}_mask"])
             elif name in ("instrument", "technique"):
                 value = soft_cross_entropy(output, truth[name], self.smoothing if name == "instrument" else 0.0)
             else:
                 mask = truth["pitch_mask"] if name == "pitch" else torch.ones_like(truth["onset"])
                 each = F.binary_cross_entropy_with_logits(output, truth[name], reduction="none").sum(-1, keepdim=True)
-                value = (each * mask).sum() / mask.sum().clamp(min=1)
+                value = _mean(each, mask)
             losses[name] = target.weight * value
         return losses
 
@@ -92,6 +96,11 @@ def around(bands: Tensor) -> Tensor:
     count = bands.shape[1]
     index = torch.arange(count, device=bands.device)[:, None] + torch.tensor(OFFSETS, device=bands.device)
     return bands[:, index.clamp(0, count - 1)].flatten(2)
+
+
+def _mean(each: Tensor, mask: Tensor) -> Tensor:
+    """Mean of the frames ``[batch, frames, 1]`` whose mask is 1; 0 when there is none."""
+    return (each * mask).sum() / mask.sum().clamp(min=1)
 
 
 def soft_cross_entropy(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:

@@ -149,6 +149,10 @@ class TargetsConfig(StrictModel):
     """Log-mel bands of the clip itself: what a name does not tell is kept too (as MERT predicts a constant-Q transform)."""
     context: TargetConfig | None = None
     """Log-mel bands of the frames around, from .12 s before to .2 s after: how a note began is known while it sounds."""
+    timbre: TargetConfig | None = None
+    """Attack, decay, brightness and noisiness of the note that sounds alone, whatever its pitch."""
+    motion: TargetConfig | None = None
+    """Semitones by which a note that sounds alone has left its pitch, and moves within the next .04 s."""
 
     @model_validator(mode="after")
     def _predicts_something(self) -> Self:

@@ -75,6 +75,7 @@ class Rendered:
     samples: NDArray[np.float32]
     pitch: float | None
     technique: str | None
+    performance: Performance
 
 
 class SoundFonts:
@@ -144,13 +145,14 @@ class SoundFonts:
         held = float(np.exp(rng.uniform(np.log(0.08), np.log(1.5))))
         velocity = int(rng.integers(35, 128))
         if instrument.key is not None:
-            return Rendered(self.render(preset, instrument.key, velocity, PLAYERS["plain"](held, rng), longest), None, None)
+            stroke = PLAYERS["plain"](held, rng)
+            return Rendered(self.render(preset, instrument.key, velocity, stroke, longest), None, None, stroke)
         sampled = sampled_technique(preset.bank, preset.program)
         technique = sampled or ("plain" if rng.random() < plain else list(PLAYERS)[rng.integers(1, len(PLAYERS))])
         performance = PLAYERS["plain" if sampled else technique](held, rng)
         centre = EXCEPTIONS.get(preset.program, REGISTERS[preset.program // 8])
         pitch = float(np.clip(rng.normal(centre, SPREAD), LOWEST, HIGHEST))
-        return Rendered(self.render(preset, pitch, velocity, performance, longest), pitch, technique)
+        return Rendered(self.render(preset, pitch, velocity, performance, longest), pitch, technique, performance)
 
     def render(
         self, preset: Preset, pitch: float, velocity: int, performance: Performance, longest: float

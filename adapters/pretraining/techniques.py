@@ -26,6 +26,11 @@ class Performance:
     damping: tuple[float, float] | None = None
     """Time constant of the decay in seconds, and cut-off of the low-pass in Hz, of a hand on the string."""
 
+    def movement(self, time: float) -> float:
+        """Semitones above the note at ``time``, seconds since its onset; after the last stroke, what it ended with."""
+        above = next((above for _, stop, above in self.strokes if time < stop), self.strokes[-1][2])
+        return above + (self.bend(min(time, self.seconds)) if self.bend else 0.0)
+
     @property
     def seconds(self) -> float:
         """Until the last key goes up."""
