@@ -6,7 +6,8 @@ from pathlib import Path
 from zipfile import ZipFile
 
 ROOT = Path(__file__).resolve().parents[1]
-PATTERNS = ("*.py", "*.yaml", "*.jinja", "py.typed")
+WEIGHTS = tuple(f"backbones/*/{name}" for name in ("config.json", "model.safetensors", "README.md"))
+PATTERNS = ("*.py", "*.yaml", "*.jinja", "py.typed", *WEIGHTS)
 
 
 def expected() -> set[str]:
