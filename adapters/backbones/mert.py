@@ -7,6 +7,7 @@ configuration; the Python files that its checkpoints carry are never run.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -92,8 +93,7 @@ class Mert(Backbone):
             self.model, self.sample_rate, self.revision = _load(config.weights, config.revision)
         shape = self.model.config
         hop = math.prod(shape.conv_stride)
-        field = 1 + sum((kernel - 1) * math.prod(shape.conv_stride[:i]) for i, kernel in enumerate(shape.conv_kernel))
-        self.padding = field - hop  # 80 samples: then n hops of audio give exactly n frames
+        self.padding = end_padding(shape.conv_kernel, shape.conv_stride)
         self.frame_rate = self.sample_rate / hop
         self.window_samples = config.frames(self.frame_rate, default=5.0) * hop
         self.hidden_size, self.num_blocks = shape.hidden_size, shape.num_hidden_layers
@@ -106,7 +106,7 @@ class Mert(Backbone):
         self.freeze()
 
     def prepare(self, audio: Tensor, lengths: Tensor) -> Tensor:
-        """Waveforms ``[batch, window_samples]`` -> normalised waveforms ``[batch, window_samples + 80]``."""
+        """Waveforms ``[batch, window_samples]`` -> normalised waveforms with :func:`end_padding`."""
         audio = standardize(audio, lengths) if self.normalize else audio
         return nn.functional.pad(audio, (0, self.padding))
 
@@ -123,6 +123,12 @@ class Mert(Backbone):
         state = output[0] if isinstance(output, tuple) else output  # a tuple in transformers 5.5
         final = self.model.config.do_stable_layer_norm and index == self.num_blocks - 1
         return self.model.encoder.layer_norm(state) if final else state
+
+
+def end_padding(kernels: Sequence[int], strides: Sequence[int]) -> int:
+    """Samples to add behind the audio so that n hops of it give exactly n frames: receptive field less hop, 80 for MERT."""
+    field = 1 + sum((kernel - 1) * math.prod(strides[:i]) for i, kernel in enumerate(kernels))
+    return field - math.prod(strides)
 
 
 def hubert_config(fields: dict[str, Any], masked: bool = True) -> HubertConfig:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers import HubertModel
 
 from etude.adapters.atomic import replace_file
-from etude.adapters.backbones.mert import hubert_config
+from etude.adapters.backbones.mert import end_padding, hubert_config
 from etude.adapters.errors import UserError
 from etude.adapters.pretraining.clips import PITCHES, Clips, Composer
 from etude.adapters.pretraining.folder import write_backbone
@@ -29,6 +29,7 @@ from etude.adapters.pretraining.techniques import TECHNIQUES
 from etude.adapters.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from etude.adapters.training.interrupt import Interruption
 from etude.adapters.training.reporter import Reporter
+from etude.adapters.training.schedule import warmup_cosine
 
 HELD_OUT = 2**31
 """Steps from here on are for validation: their clips are never trained on."""
@@ -45,11 +46,7 @@ class Pretrainer(nn.Module):
         # Norms before the blocks, as in the 330M layout: they train faster and without accidents.
         self.backbone = HubertModel(hubert_config({**shape, "do_stable_layer_norm": True}, masked=False))
         self.objectives = Objectives(recipe, instruments, len(TECHNIQUES), PITCHES)
-        hop, steps = 1, 0
-        for kernel, stride in zip(recipe.shape.conv_kernel, recipe.shape.conv_stride, strict=True):
-            steps += (kernel - 1) * hop
-            hop *= stride
-        self.padding = 1 + steps - hop
+        self.padding = end_padding(recipe.shape.conv_kernel, recipe.shape.conv_stride)
 
     def forward(self, audio: Tensor, targets: Targets) -> dict[str, Tensor]:
         """Clips ``[batch, samples]`` and their targets -> losses by name."""
@@ -151,7 +148,7 @@ class _Loop:
         self.wrapped.train()
         step = self.progress.step
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.lr * self._schedule(step)
+            group["lr"] = self.config.lr * warmup_cosine(step, self.config.steps, self.config.warmup)
         audio, targets = self._tensors(self.composer.batch(step, self.items))
         losses = self.wrapped(audio, targets)
         total = torch.stack(list(losses.values())).sum()
@@ -192,10 +189,3 @@ class _Loop:
         names, device = [field.name for field in fields(clips)], self.accelerator.device
         values = {name: torch.from_numpy(getattr(clips, name)).to(device) for name in names}
         return values.pop("audio"), values
-
-    def _schedule(self, step: int) -> float:
-        """Linear warm-up, then cosine to 0."""
-        warmup = round(self.config.warmup * self.config.steps)
-        if step < warmup:
-            return (step + 1) / (warmup + 1)
-        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, self.config.steps - warmup)))

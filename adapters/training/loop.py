@@ -23,6 +23,7 @@ from etude.adapters.training.interrupt import Interruption
 from etude.adapters.training.memory import in_parts_that_fit
 from etude.adapters.training.recipe import Recipe
 from etude.adapters.training.reporter import Reporter
+from etude.adapters.training.schedule import warmup_cosine
 from etude.adapters.training.window_features import WindowFeatures
 from etude.adapters.training.window_set import WindowSet
 
@@ -168,8 +169,9 @@ class Loop:
         following = [*parts[1:], *(self._parts(order, step + 1)[:1] or [[]])]
         self.prepared_optimizer.zero_grad()
         self._seed((self.recipe.seed * 1_000_003 + done) * self.accelerator.num_processes + self.accelerator.process_index)
+        factor = warmup_cosine(done, self.config.epochs * self.steps_per_epoch, self.config.warmup)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.lr * self._schedule(done)
+            group["lr"] = self.config.lr * factor
         sums: dict[str, Tensor] = {}
         for index, positions in enumerate(parts):
             with self._sync(last=index == len(parts) - 1):
@@ -222,14 +224,6 @@ class Loop:
             on_device = {key: value.to(device) for key, value in targets[name].items()}
             terms |= {f"{name}_{term}": loss for term, loss in head.loss(logits[name], on_device).items()}
         return terms
-
-    def _schedule(self, step: int) -> float:
-        """Linear warm-up, then cosine to 0 over all steps."""
-        total = self.config.epochs * self.steps_per_epoch
-        warmup = round(self.config.warmup * total)
-        if step < warmup:
-            return (step + 1) / (warmup + 1)
-        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
 
     def _validate(self, epoch: int) -> dict[str, Any]:
         scores = self.scores(self.validation, tune=True)
