@@ -22,6 +22,22 @@ def check_writable(folder: Path, option: str) -> None:
         )
 
 
+def run_and_out(name: str, makes: str, marker: str, run: Path | None, out: Path | None, fresh: bool) -> tuple[Path, Path]:
+    """Where the run ``name`` and the adapter or backbone that it ``makes`` go: as the user said, or runs/NAME and NAME-MAKES.
+
+    Raises :class:`UserError` where they cannot be written to, or where ``out`` holds a result (it has the file ``marker``) that
+    neither ``fresh`` nor the run to be continued may replace.
+    """
+    run, out = run or Path("runs") / name, out or Path(f"{name}-{makes}")
+    check_writable(run, "--run")
+    check_writable(out, "--out")
+    if (out / marker).exists() and not (fresh or (run / "checkpoint.pt").exists()):
+        article = "an" if makes[0] in "aeiou" else "a"
+        fix = "name another folder with --out, or pass --fresh to replace it"
+        raise UserError(f"holds {article} {makes} already", where=f"--out {out}", fix=fix)
+    return run, out
+
+
 def make_folder(folder: Path) -> None:
     """Create ``folder`` and those above it. Raises :class:`UserError` when the system refuses."""
     try:

@@ -17,26 +17,17 @@ def pretrain(
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over; replaces the run and its backbone.")] = False,
 ) -> None:
     """Pretrain a small backbone from scratch. An interrupted run (Ctrl-C) continues with the same command."""
-    from etude.adapters.errors import UserError
     from etude.adapters.pretraining.recipe import load_pretrain_recipe
-    from etude.cli.folders import check_writable
+    from etude.cli.folders import run_and_out
     from etude.cli.progress import progress
+    from etude.cli.resumable import resumable
 
     loaded = load_pretrain_recipe(recipe, overrides or [])
-    run, out = run or Path("runs") / loaded.name, out or Path(f"{loaded.name}-backbone")
-    check_writable(run, "--run")
-    check_writable(out, "--out")
-    if (out / "config.json").exists() and not (fresh or (run / "checkpoint.pt").exists()):
-        fix = "name another folder with --out, or pass --fresh to replace it"
-        raise UserError("holds a backbone already", where=f"--out {out}", fix=fix)
+    run, out = run_and_out(loaded.name, "backbone", "config.json", run, out, fresh)
     with progress("starting", 1):
         from etude.adapters.pretraining.engine import pretrain as run_pretraining
-    try:
+    with resumable(fresh=fresh):
         run_pretraining(loaded, run, out, fresh=fresh)
-    except KeyboardInterrupt:
-        again = "the same command without --fresh" if fresh else "the same command again"
-        typer.echo(f"interrupted; give {again} to continue", err=True)
-        raise typer.Exit(130) from None
     if os.environ.get("RANK", "0") != "0":  # under 'accelerate launch', one process speaks for all
         return
     size = sum(file.stat().st_size for file in out.iterdir()) / 1e6

@@ -18,28 +18,19 @@ def train(
     cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Keep and reuse frozen states.")] = True,
 ) -> None:
     """Train an adapter. An interrupted run (Ctrl-C) continues when the same command is given again."""
-    from etude.adapters.errors import UserError
     from etude.adapters.training.recipe import load_recipe
-    from etude.cli.folders import check_writable
+    from etude.cli.folders import run_and_out
     from etude.cli.progress import progress
+    from etude.cli.resumable import resumable
 
     loaded = load_recipe(recipe, overrides or [])
-    run, out = run or Path("runs") / loaded.name, out or Path(f"{loaded.name}-adapter")
-    check_writable(run, "--run")
-    check_writable(out, "--out")
-    if (out / "adapter.json").exists() and not (fresh or (run / "checkpoint.pt").exists()):
-        fix = "name another folder with --out, or pass --fresh to replace it"
-        raise UserError("holds an adapter already", where=f"--out {out}", fix=fix)
+    run, out = run_and_out(loaded.name, "adapter", "adapter.json", run, out, fresh)
     with progress("starting", 1):
         from etude.adapters.artifact import read_header
         from etude.adapters.training.engine import train as run_training
         from etude.cli.scores import print_scores
-    try:
+    with resumable(fresh=fresh):
         run_training(loaded, run, out, fresh=fresh, cache=cache)
-    except KeyboardInterrupt:
-        again = "the same command without --fresh" if fresh else "the same command again"
-        typer.echo(f"interrupted; give {again} to continue", err=True)
-        raise typer.Exit(130) from None
     if os.environ.get("RANK", "0") != "0":  # under 'accelerate launch', one process speaks for all
         return
     header = read_header(out)
