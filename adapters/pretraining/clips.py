@@ -23,7 +23,7 @@ from etude.adapters.pretraining.timbre import DESCRIPTORS, describe
 from etude.adapters.recorded_notes import trim
 
 PITCHES = HIGHEST - LOWEST + 2
-"""Classes of the pitch target; rendered notes and a semitone of pitch shift fit in."""
+"""Classes of the pitch target; what slides or is shifted beyond them counts as the outermost."""
 GAIN_DB = (-12.0, 0.0)
 GAP_SECONDS = 0.25
 MOTION_SECONDS = 0.04
@@ -71,10 +71,7 @@ class Clips:
             own, other = mask * np.roll(silent, 1, axis=0), np.roll(mask, 1, axis=0) * silent
             values[name] = target * own + np.roll(target, 1, axis=0) * other
             values[f"{name}_mask"] = own + other
-        return Clips(
-            pitch_mask=self.pitch_mask * np.roll(self.pitch_mask, 1, axis=0),
-            **values,
-        )
+        return Clips(pitch_mask=self.pitch_mask * np.roll(self.pitch_mask, 1, axis=0), **values)
 
 
 @dataclass(frozen=True, slots=True)

@@ -178,7 +178,7 @@ class PretrainConfig(StrictModel):
 
 
 class PretrainRecipe(StrictModel):
-    """Everything about a pretraining run; it is stored with the backbone."""
+    """Everything about a pretraining run; it is stored in its folder."""
 
     name: Annotated[str, AfterValidator(plain_name)]
     seed: int = Field(0, ge=0, lt=2**32)
