@@ -20,7 +20,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from technique_table import run_all
+from technique_table import WHISPER, run_all
 
 TASKS = {
     "electric-bass": ("technique", ("event_macro_f1", "event_micro_f1", "frame_macro_f1")),
@@ -29,7 +29,6 @@ TASKS = {
 }
 """Recipe -> head and scores, the one that counts first."""
 NANO = "backbone={name: mert, weights: %s, window: %s}"
-WHISPER = "backbone={name: whisper, weights: '${ETUDE_SHARED}/weights/whisper-tiny-encoder', window: %s, normalize: true}"
 LORA = "method={name: lora, rank: 8, sites: [attn.q, attn.v], blocks: last 2}"
 SYSTEMS: dict[str, list[str]] = {
     "log-mel": [],

@@ -3,8 +3,8 @@
     ETUDE_SHARED=../shared python benchmarks/technique_table.py            # everything, then the table
     ETUDE_SHARED=../shared python benchmarks/technique_table.py --only electric-bass --seeds 1
 
-Every run is one of the packaged recipes ``electric-bass`` and ``double-bass`` with the overrides of ``SYSTEMS``; the seed draws
-the phrases as well as the initial weights. Thresholds are tuned on validation phrases, scores are of test phrases. Finished
+Every run is one of the packaged recipes ``electric-bass`` and ``double-bass`` on the Whisper encoder, with the overrides of
+``SYSTEMS``; the seed draws the phrases as well as the initial weights. Thresholds are tuned on validation phrases, scores are of test phrases. Finished
 runs in ``--out`` are not repeated, so an interrupted table continues. ``--jobs`` runs share the cores, one thread each.
 """
 
@@ -20,6 +20,7 @@ import sys
 import time
 from pathlib import Path
 
+WHISPER = "backbone={name: whisper, weights: '${ETUDE_SHARED}/weights/whisper-tiny-encoder', window: %s, normalize: true}"
 INSTRUMENTS = ("electric-bass", "double-bass")
 SYSTEMS: dict[str, list[str]] = {
     "control": [],
@@ -46,7 +47,7 @@ def run_one(instrument: str, system: str, seed: int, out: Path) -> None:
     from etude.adapters.training.recipe import load_recipe
 
     started = time.time()
-    overrides = [f"name={out.stem}", f"seed={seed}", f"data.seed={seed}", *SYSTEMS[system]]
+    overrides = [f"name={out.stem}", f"seed={seed}", f"data.seed={seed}", WHISPER % "8.0", *SYSTEMS[system]]
     recipe = load_recipe(instrument, overrides)
     if system == "control":
         from logistic_control import control_activations
