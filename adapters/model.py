@@ -1,7 +1,8 @@
 """A backbone, a method, a layer mix and heads, put together.
 
 The forward pass is cut in two at the method's first block. Everything below is frozen: :meth:`AdaptedModel.frozen_states` runs
-it without an autograd graph and returns the few states the rest needs. :meth:`AdaptedModel.forward` continues from those.
+it without an autograd graph and returns the few states the rest needs. :meth:`AdaptedModel.forward` continues from those. Of a
+method that changes the input, nothing but the prepared input is frozen.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from etude.adapters.backbones import Backbone
+from etude.adapters.backbones import INPUT, Backbone
 from etude.adapters.errors import UserError
 from etude.adapters.heads import Head
 from etude.adapters.methods import Method
@@ -79,14 +80,29 @@ class AdaptedModel(nn.Module):
             )
         self.backbone = backbone
         self.method = method
+        self.wrapper = method.wrapper(backbone)
+        self.readout = backbone.trained_readout()
         self.mix = LayerMix(chosen)
         self.heads = nn.ModuleDict(heads)
-        below = {layer for layer in chosen if layer <= self.first_block}
+        for head in heads.values():
+            head.bind(backbone)
         continues = max(chosen) > self.first_block
+        reads = self.wrapper.reads if self.wrapper else ()
+        below = {layer for layer in chosen if layer <= self.first_block} | set(reads)
         self.gradient_checkpointing = False
         """Whether adapted blocks are computed again in the backward pass instead of keeping what is inside them."""
         self.stored_layers = tuple(sorted(below | ({self.first_block} if continues else set())))
         """The frozen states that :meth:`forward` needs: those mixed, and the one entering the first trainable block."""
+        self.stores_frames = not (continues or reads or self.readout)
+        """Whether frames are all that is needed of the frozen states, not tokens."""
+
+    @property
+    def stored_shape(self) -> tuple[int, ...]:
+        """Shape of one frozen state of one window."""
+        if self.stored_layers == (INPUT,):
+            return self.backbone.prepared_shape
+        rows = self.backbone.frames_per_window if self.stores_frames else self.backbone.tokens_per_window
+        return rows, self.backbone.hidden_size
 
     @property
     def device(self) -> torch.device:
@@ -101,43 +117,63 @@ class AdaptedModel(nn.Module):
 
     @torch.no_grad()
     def frozen_states(self, audio: Tensor, lengths: Tensor) -> Tensor:
-        """Waveforms ``[batch, window_samples]`` -> frozen states ``[batch, stored layers, frames, hidden]``."""
-        state = self.backbone.embed(self.backbone.prepare(audio, lengths))
-        kept = [state.float()] if 0 in self.stored_layers else []
-        for index in range(max(self.stored_layers)):
-            state = self.backbone.block(index, state)
-            if index + 1 in self.stored_layers:
-                kept.append(state.float())  # under autocast, which dtype a layer returns differs between devices
+        """Waveforms ``[batch, window_samples]`` -> frozen states ``[batch, stored layers, *stored_shape]``."""
+        state, kept = self.backbone.prepare(audio, lengths), []
+        for index in range(INPUT, max(self.stored_layers) + 1):
+            if index in self.stored_layers:
+                read = self.backbone.readout(state) if self.stores_frames else state
+                kept.append(read.float())  # under autocast, which dtype a layer returns differs between devices
+            if index < max(self.stored_layers):
+                state = self.backbone.next_state(index, state)
         return torch.stack(kept, dim=1)
 
     def forward(self, stored: Tensor) -> dict[str, dict[str, Tensor]]:
-        """Frozen states ``[batch, stored layers, frames, hidden]`` -> logits ``[batch, frames, classes]`` by head, output."""
+        """Frozen states ``[batch, stored layers, *stored_shape]`` -> logits ``[batch, frames, classes]`` by head, output."""
+        mixed = self.mixed(stored)
+        return {name: head(mixed) for name, head in self.heads.items()}
+
+    def mixed(self, stored: Tensor) -> Tensor:
+        """Frozen states ``[batch, stored layers, *stored_shape]`` -> what the heads read, ``[batch, frames, hidden]``."""
         states = dict(zip(self.stored_layers, stored.to(self.mix.weights.dtype).unbind(dim=1), strict=True))
+        if self.first_block == INPUT and self.wrapper:
+            states[INPUT] = self.wrapper.input(states[INPUT])
         for index in range(self.first_block, max(self.mix.layers)):
             states[index + 1] = self._block(index, states[index])
-        mixed = self.mix(states)
-        return {name: head(mixed) for name, head in self.heads.items()}
+        read = states if self.stores_frames else {layer: self._frames(states[layer]) for layer in self.mix.layers}
+        mixed = self.mix(read) if self.readout is None else self.readout(self.mix(read))
+        return self.wrapper.output(mixed, states) if self.wrapper else mixed
+
+    def _frames(self, state: Tensor) -> Tensor:
+        return self.backbone.readout(state) if self.readout is None else state
 
     def _block(self, index: int, state: Tensor) -> Tensor:
         if self.gradient_checkpointing and self.training:
-            return cast(Tensor, checkpoint(self.backbone.block, index, state, use_reentrant=False))
-        return self.backbone.block(index, state)
+            return cast(Tensor, checkpoint(self.backbone.next_state, index, state, use_reentrant=False))
+        return self.backbone.next_state(index, state)
 
     def named_trainable(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Everything that is trained, under the names an artifact uses."""
+        """Every parameter that is trained, under the name an artifact uses."""
         yield from self.method.parameters().items()
+        if self.wrapper:
+            yield from self.wrapper.named_parameters()
         yield "mix.weights", self.mix.weights
+        for name, parameter in self.readout.named_parameters() if self.readout else ():
+            yield f"readout.{name}", parameter
         for name, parameter in self.heads.named_parameters():
             yield f"heads.{name}", parameter
 
+    def _named_state(self) -> dict[str, Tensor]:
+        """What is trained, and what the wrapper measures while it is trained."""
+        return {**dict(self.named_trainable()), **(dict(self.wrapper.named_buffers()) if self.wrapper else {})}
+
     def trainable_state(self) -> dict[str, Tensor]:
         """Copies of all trained tensors by artifact name, on the CPU."""
-        return {name: parameter.detach().cpu().clone() for name, parameter in self.named_trainable()}
+        return {name: tensor.detach().cpu().clone() for name, tensor in self._named_state().items()}
 
     @torch.no_grad()
     def load_trainable(self, tensors: Mapping[str, Tensor]) -> None:
         """Copy trained tensors in place. Raises :class:`UserError` when names or shapes differ from this model's."""
-        own = dict(self.named_trainable())
+        own = self._named_state()
         different = sorted(set(own) ^ set(tensors)) or sorted(n for n in own if own[n].shape != tensors[n].shape)
         if different:
             raise UserError(f"the adapter's tensors do not fit this model, first at '{different[0]}'", fix="use its own recipe")
@@ -146,8 +182,9 @@ class AdaptedModel(nn.Module):
 
     def trainable_counts(self) -> dict[str, int]:
         """Number of trained parameters in the backbone, the mix and the heads."""
+        around = sum(p.numel() for p in self.wrapper.parameters()) if self.wrapper else 0
         return {
-            "backbone": sum(p.numel() for p in self.method.parameters().values()),
-            "mix": self.mix.weights.numel(),
+            "backbone": sum(p.numel() for p in self.method.parameters().values()) + around,
+            "mix": self.mix.weights.numel() + sum(p.numel() for p in (self.readout.parameters() if self.readout else ())),
             "heads": sum(p.numel() for p in self.heads.parameters()),
         }

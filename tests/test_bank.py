@@ -10,7 +10,7 @@ from etude.adapters import registry
 from etude.adapters.inference import compiled
 from etude.adapters.inference.bank import AdapterBank, BankedLinear
 
-BACKBONES = registry.names("backbones")
+BACKBONES = [name for name in registry.names("backbones") if name != "log_mel"]  # which has no blocks
 ADAPTERS = {
     "lora": {"rank": 2, "alpha": 6},
     "wide": {"rank": 8, "sites": ("attn.q", "ffn.in")},

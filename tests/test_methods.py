@@ -7,9 +7,10 @@ from torch.nn import functional
 from etude.adapters import registry
 from etude.adapters.errors import UserError
 
-BACKBONES = registry.names("backbones")
+BACKBONES = [name for name in registry.names("backbones") if name != "log_mel"]  # which has no blocks
+REQUIRED = {"reprogramming": {"form": "additive"}}
 VARIANTS = [
-    *((name, {}) for name in registry.names("methods")),
+    *((name, REQUIRED.get(name, {})) for name in registry.names("methods")),
     ("lora", {"variant": "dora"}),
     ("lora", {"variant": "ia3", "sites": ("attn.k", "ffn.out")}),
     ("lora", {"blocks": "last 1", "sites": ("attn.out", "ffn.in"), "dropout": 0.5}),

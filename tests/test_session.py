@@ -38,8 +38,19 @@ METHODS = {
     "dora-last": {"variant": "dora", "rank": 5, "blocks": "last 1", "sites": ["attn.k", "ffn.in"]},
     "ia3": {"variant": "ia3", "sites": ["attn.k", "attn.v", "ffn.out"]},
     "ia3-last": {"variant": "ia3", "blocks": "last 1", "sites": ["ffn.in", "attn.out"]},
+    "additive": {"name": "reprogramming", "form": "additive"},
+    "film": {"name": "reprogramming", "form": "film", "width": 3, "block": 1},
+    "unet": {"name": "reprogramming", "form": "unet"},
+    "generator": {"name": "reprogramming", "form": "generator", "width": 5},
 }
+ON_SPECTROGRAMS = {"unet", "generator"}
+BOTH = ("mert", "whisper")
 RATE = 8000
+
+
+def methods_of(backbone):
+    """Those that the backbone can have."""
+    return [name for name in METHODS if backbone == "whisper" or name not in ON_SPECTROGRAMS]
 
 
 def make_adapter(folder, method=None, name=None, backbone="mert", layers="all", overlap=0.3, **more):
@@ -143,13 +154,20 @@ def different(one, other):
 # --- one adapter
 
 
-@pytest.mark.parametrize("backbone", ["mert", "whisper"])
 @pytest.mark.parametrize(
-    ("method", "layers"),
-    [*((method, "all") for method in (None, *METHODS)), (None, [1]), ("lora-first", [2]), ("lora-first", [0, 2])],
+    ("backbone", "method", "layers"),
+    [
+        *((backbone, method, "all") for backbone in BOTH for method in (None, *methods_of(backbone))),
+        *((backbone, *rest) for backbone in BOTH for rest in ((None, [1]), ("lora-first", [2]), ("lora-first", [0, 2]))),
+        ("whisper", "film", [0]),
+        *(("ast", method, "all") for method in (None, "lora-last", "unet", "film")),
+        ("ast attention", None, [1, 2]),
+    ],
 )
 def test_a_session_says_what_the_model_as_trained_says(folders, take, backbone, method, layers):
-    folder = folders("one", method=method, backbone=backbone, layers=layers)
+    backbone, *attention = backbone.split()
+    more = {"output": "frames", "frequency": "attention"} if attention else {}
+    folder = folders("one", method=method, backbone=backbone, layers=layers, **more)
     session, model = Session(folder), build_trained(artifact.load(folder))
     audio = 0.1 * torch.randn(3, model.backbone.window_samples, generator=torch.Generator().manual_seed(0))
     lengths = torch.tensor([model.backbone.window_samples] * 2 + [4000])
@@ -190,7 +208,7 @@ def test_a_lora_adapter_is_used_without_importing_peft(folders, take):
 @pytest.fixture(scope="module", params=["mert", "whisper"])
 def crowd(request, folders):
     """All methods, a low mix and another overlap in one session."""
-    paths = [folders(name, method=name, backbone=request.param) for name in METHODS]
+    paths = [folders(name, method=name, backbone=request.param) for name in methods_of(request.param)]
     probe = folders("probe", backbone=request.param, layers=[1])
     wide = folders("wide", method="lora", backbone=request.param, overlap=0.5)
     return Session(*paths, probe, wide), [*paths, probe, wide]
@@ -198,7 +216,7 @@ def crowd(request, folders):
 
 def test_together_they_say_what_each_says_alone(crowd, take):
     session, paths = crowd
-    assert session.adapters == (*METHODS, "probe", "wide")
+    assert session.adapters == (*methods_of(session.backbone.config.name), "probe", "wide")
     alone = {path.name: Session(path) for path in paths}
     path, short = take(3.3), take(0.4)
     together = session.all(path)

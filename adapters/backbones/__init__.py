@@ -1,7 +1,8 @@
 """The contract of a backbone: a frozen foundation model cut into an embedding and a stack of blocks.
 
 Each file in this folder implements one family. State ``0`` is the output of :meth:`Backbone.embed`, state ``i + 1`` the output
-of block ``i`` (the last one after the final norm, where the model has one), as in transformers' ``hidden_states``.
+of block ``i`` (the last one after the final norm, where the model has one), as in transformers' ``hidden_states``. States are
+``[batch, tokens, hidden]``; :meth:`Backbone.readout` makes frames of tokens where they are not the same.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from functools import cached_property
+from itertools import chain
 from typing import Any, ClassVar, Self
 
 import torch
@@ -17,6 +20,9 @@ from torch import Tensor, nn
 
 from etude.adapters.config import Location, StrictModel
 from etude.adapters.errors import UserError
+
+INPUT = -1
+"""The index of what :meth:`Backbone.prepare` gives, among the states: the one before state 0."""
 
 
 class BackboneConfig(StrictModel):
@@ -79,6 +85,8 @@ class Backbone(nn.Module, ABC):
     """Canonical site (``blocks.07.attn.q``) -> module path inside :attr:`model`."""
     model: nn.Module
     """The transformers model that holds the weights."""
+    source_labels: tuple[str, ...] = ()
+    """Names of the classes of :meth:`classify`, in their order."""
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
@@ -104,6 +112,31 @@ class Backbone(nn.Module, ABC):
         """Frames that one window gives."""
         return round(self.window_samples / self.sample_rate * self.frame_rate)
 
+    @property
+    def tokens_per_window(self) -> int:
+        """Rows of a state; frames, unless a subclass cuts the input otherwise."""
+        return self.frames_per_window
+
+    @cached_property
+    def prepared_shape(self) -> tuple[int, ...]:
+        """Shape of one prepared window: ``(samples,)`` of a waveform, ``(bands, frames)`` of a spectrogram."""
+        device = next(chain(self.model.parameters(), self.model.buffers())).device
+        window = torch.zeros(1, self.window_samples, device=device)
+        return tuple(self.prepare(window, torch.tensor([self.window_samples])).shape[1:])
+
+    def readout(self, state: Tensor) -> Tensor:
+        """A state ``[batch, tokens, hidden]`` -> ``[batch, frames, hidden]``, which layer mix and heads read."""
+        return state
+
+    def trained_readout(self) -> nn.Module | None:
+        """A new, untrained module that takes the place of :meth:`readout`, behind the layer mix; ``None`` for none."""
+        return None
+
+    def classify(self, pooled: Tensor) -> Tensor:
+        """What :meth:`readout` made of the last state, ``[batch, frames, hidden]`` -> logits of the classes that the model was
+        trained for, ``[batch, frames, source classes]``. Raises :class:`UserError` where it has none."""
+        raise UserError(f"{self.id} has no classes of its own", where="backbone.name", fix="map from a classifier such as ast")
+
     @abstractmethod
     def prepare(self, audio: Tensor, lengths: Tensor) -> Tensor:
         """Waveforms ``[batch, window_samples]`` at :attr:`sample_rate` and their real lengths ``[batch]`` in samples (the rest
@@ -111,14 +144,18 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def embed(self, prepared: Tensor) -> Tensor:
-        """Convolutions or patches and positions -> state 0, ``[batch, frames, hidden]``."""
+        """Convolutions or patches and positions -> state 0, ``[batch, tokens, hidden]``."""
 
     @abstractmethod
     def block(self, index: int, state: Tensor) -> Tensor:
-        """State ``index`` -> state ``index + 1``, both ``[batch, frames, hidden]``."""
+        """State ``index`` -> state ``index + 1``, both ``[batch, tokens, hidden]``."""
+
+    def next_state(self, index: int, state: Tensor) -> Tensor:
+        """State ``index`` -> state ``index + 1``, from :data:`INPUT` on."""
+        return self.embed(state) if index == INPUT else self.block(index, state)
 
     def forward(self, prepared: Tensor) -> list[Tensor]:
-        """All ``num_blocks + 1`` states, each ``[batch, frames, hidden]``."""
+        """All ``num_blocks + 1`` states, each ``[batch, tokens, hidden]``."""
         states = [self.embed(prepared)]
         for index in range(self.num_blocks):
             states.append(self.block(index, states[-1]))

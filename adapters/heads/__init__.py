@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from etude.adapters.annotations import Annotation
+from etude.adapters.backbones import Backbone
 from etude.adapters.config import StrictModel
 from etude.adapters.vocabulary import Vocabulary
 
@@ -53,10 +54,19 @@ class Head(nn.Module, ABC):
         self.labels = tuple(labels)
         self.statistics = dict(statistics)
 
+    def bind(self, backbone: Backbone) -> None:
+        """Learn what reads the backbone's own classes, where the head maps from those. Raises :class:`UserError`."""
+
     @classmethod
     @abstractmethod
     def measure(cls, config: Any, labels: Sequence[str], annotations: Sequence[Annotation], rate: float) -> dict[str, Any]:
         """What the head must know of the training annotations (class weights, pitch range): JSON-ready, stored with it."""
+
+    def calibrate(self, batches: Iterable[tuple[Tensor, Mapping[str, Tensor]]]) -> None:
+        """See the training windows before the first step: mixed states ``[batch, frames, hidden]`` and this head's targets.
+
+        What is learned from them belongs into :attr:`statistics`.
+        """
 
     @abstractmethod
     def targets(self, annotation: Annotation, grid: FrameGrid) -> dict[str, NDArray[np.float32]]:

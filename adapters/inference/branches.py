@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch._dynamo.exc import TorchDynamoException
 
-from etude.adapters.backbones import Backbone
+from etude.adapters.backbones import INPUT, Backbone
 from etude.adapters.errors import UserError
 from etude.adapters.inference.bank import AdapterBank
 from etude.adapters.inference.loaded import LoadedAdapter
@@ -43,8 +43,7 @@ class Branches:
         filled = self._filled(range(len(audio)))
         needed = {layer for _, adapter in wanted for layer in adapter.trunk_layers}
         self.bank.select(None)
-        state = self.backbone.embed(self.backbone.prepare(audio[filled], lengths[filled]))
-        trunk = self._blocks(state, 0, max(needed), needed)
+        trunk = self._states(self.backbone.prepare(audio[filled], lengths[filled]), INPUT, max(needed), needed)
         branches: dict[tuple[int, int], list[tuple[int, LoadedAdapter]]] = {}
         # Rows of one adapter side by side: most batches are then of one adapter, which is the fastest.
         for window, adapter in sorted(wanted, key=lambda pair: pair[1].name):
@@ -64,21 +63,26 @@ class Branches:
             filled = self._filled(rows)
             self.bank.select([adapter.name for _, adapter in filled])
             read = {layer for adapter in adapters.values() for layer in adapter.mix.layers}
-            own = self._blocks(trunk[start][[window for window, _ in filled]], start, last, read)
+            state = trunk[start][[window for window, _ in filled]]
+            if start == INPUT:
+                state = torch.cat([adapter.input(row[None]) for row, (_, adapter) in zip(state, filled, strict=True)])
+            own = self._states(state, start, last, read)
         parts = []
         for name, adapter in adapters.items():
             places = [place for place, row in enumerate(rows) if row[1].name == name]
             windows = [rows[place][0] for place in places]
-            states = {layer: trunk[layer][windows] if layer <= start else own[layer][places] for layer in adapter.mix.layers}
+            layers = {*adapter.mix.layers, *adapter.reads}
+            shared = adapter.trunk_layers
+            states = {layer: trunk[layer][windows] if layer in shared else own[layer][places] for layer in layers}
             parts.append(Part(windows, adapter, adapter.logits(states)))
         return parts
 
-    def _blocks(self, state: Tensor, first: int, last: int, kept: Collection[int]) -> dict[int, Tensor]:
+    def _states(self, state: Tensor, first: int, last: int, kept: Collection[int]) -> dict[int, Tensor]:
         """Those of the states ``first`` to ``last`` that are ``kept``, from state ``first``."""
         states = {first: state} if first in kept else {}
         for index in range(first, last):
             try:
-                state = self.backbone.block(index, state)
+                state = self.backbone.next_state(index, state)
             except TorchDynamoException as error:
                 reason = " ".join(str(error).split())
                 raise UserError(f"cannot compile the backbone here: {reason:.200}", fix="do without compile") from None

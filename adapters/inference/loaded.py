@@ -17,6 +17,9 @@ from etude.adapters.heads import Activations, Head
 from etude.adapters.model import LayerMix
 from etude.adapters.training.recipe import Recipe
 
+OWN = ("mix.", "readout.", "heads.")
+"""How the names of its own tensors begin, in an artifact and here."""
+
 
 class LoadedAdapter(nn.Module):
     """Where an adapter branches off from the frozen trunk, and the layer mix and heads that read its states.
@@ -29,23 +32,30 @@ class LoadedAdapter(nn.Module):
         self.name, self.artifact, self.recipe = name, artifact, recipe
         manifest, method = artifact.manifest, build_method(recipe)
         self.updates = method.site_updates(backbone, artifact.tensors)
+        self.wrapper = method.wrapper(backbone)
+        self._backbone = (backbone,)  # in a tuple: no part of this module
+        self.readout = backbone.trained_readout()
         self.mix = LayerMix(mixed_layers(recipe, backbone.num_blocks))
         heads = build_heads(recipe, backbone.hidden_size, manifest.labels, manifest.statistics)
         self.heads = nn.ModuleDict(heads)
         self._load(artifact.tensors)
         for head_name, head in heads.items():
+            head.bind(backbone)
             head.thresholds = manifest.thresholds[head_name]
         self.last = max(self.mix.layers)
         self.start = min(method.first_block(backbone), self.last)
         """The state at which it leaves the trunk; blocks from here to :attr:`last` are its own."""
-        self.trunk_layers = frozenset(layer for layer in self.mix.layers if layer <= self.start) | {self.start}
+        self.reads = frozenset(self.wrapper.reads if self.wrapper else ())
+        """The states that what is behind the backbone takes, beside those that are mixed."""
+        self.trunk_layers = frozenset(layer for layer in self.mix.layers if layer <= self.start) | {self.start} | self.reads
         """The states it needs of the trunk."""
         self.eval()
 
     @torch.no_grad()
     def _load(self, tensors: Mapping[str, Tensor]) -> None:
-        own = dict(self.named_parameters())
-        stored = {name: tensor for name, tensor in tensors.items() if name.startswith(("mix.", "heads."))}
+        around = {**dict(self.wrapper.named_parameters()), **dict(self.wrapper.named_buffers())} if self.wrapper else {}
+        own = {name: value for name, value in self.named_parameters() if name.startswith(OWN)} | around
+        stored = {name: tensor for name, tensor in tensors.items() if not name.startswith("blocks.")}
         different = sorted(set(own) ^ set(stored)) or sorted(name for name in own if own[name].shape != stored[name].shape)
         if different:
             raise UserError(f"the adapter's tensors do not fit this model, first at '{different[0]}'", fix="use its own recipe")
@@ -58,9 +68,17 @@ class LoadedAdapter(nn.Module):
         """The heads."""
         return cast(dict[str, Head], dict(self.heads.items()))
 
+    def input(self, prepared: Tensor) -> Tensor:
+        """Prepared windows -> what the adapter puts in their place, same shape."""
+        return self.wrapper.input(prepared) if self.wrapper else prepared
+
     def logits(self, states: Mapping[int, Tensor]) -> dict[str, dict[str, Tensor]]:
-        """States ``[batch, frames, hidden]`` by layer -> logits ``[batch, frames, classes]`` by head, output."""
-        mixed = self.mix(states)
+        """States ``[batch, tokens, hidden]`` by layer -> logits ``[batch, frames, classes]`` by head, output."""
+        if self.readout is None:
+            mixed = self.mix({layer: self._backbone[0].readout(states[layer]) for layer in self.mix.layers})
+        else:
+            mixed = self.readout(self.mix(states))
+        mixed = self.wrapper.output(mixed, states) if self.wrapper else mixed
         return {name: head(mixed) for name, head in self.heads.items()}
 
     def decode(self, activations: Mapping[str, Activations], rate: float) -> Annotation:

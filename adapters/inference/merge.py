@@ -27,8 +27,8 @@ from etude.adapters.training.recipe import parse_recipe
 from etude.hub_cards.card import render_card
 
 BACKBONE, ADAPTER = "backbone", "adapter"
-KEPT = ("mix.", "heads.")
-"""How the names of those tensors begin that are not merged."""
+MERGED = "blocks."
+"""How the names of those tensors begin that are merged."""
 
 
 def merge(adapter: Path, out: Path, *, weights: str | None = None, force: bool = False) -> None:
@@ -38,7 +38,7 @@ def merge(adapter: Path, out: Path, *, weights: str | None = None, force: bool =
     folders that exist already unless ``force`` is set, and when the disk refuses; nothing is left behind then.
     """
     loaded = artifact.load(adapter)
-    if all(name.startswith(KEPT) for name in loaded.tensors):
+    if not any(name.startswith(MERGED) for name in loaded.tensors):
         raise UserError(
             "has nothing to merge: it changes nothing inside the backbone", where=str(adapter), fix="use it as it is"
         )
@@ -118,7 +118,7 @@ def _write_adapter(out: Path, loaded: Artifact, fingerprint: str) -> None:
     artifact.save(
         out / ADAPTER,
         manifest=manifest,
-        tensors={name: tensor for name, tensor in loaded.tensors.items() if name.startswith(KEPT)},
+        tensors={name: tensor for name, tensor in loaded.tensors.items() if not name.startswith(MERGED)},
         recipe=text,
         metrics=loaded.metrics,
         card=f"{card}\n## Base model\n\n{_origin(loaded.manifest)}",

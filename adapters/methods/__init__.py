@@ -19,8 +19,26 @@ class MethodConfig(StrictModel):
     name: str
 
 
+class Wrapper(nn.Module):
+    """Trained layers around the frozen backbone: in front of it, behind it, or both.
+
+    Parameters and buffers are named as an artifact names them: ``input_...`` or ``output_...``.
+    """
+
+    reads: tuple[int, ...] = ()
+    """The states whose tokens :meth:`output` takes, beside those that are mixed."""
+
+    def input(self, prepared: Tensor) -> Tensor:
+        """What :meth:`Backbone.prepare` gave, ``[batch, samples]`` or ``[batch, bands, frames]`` -> the same shape."""
+        return prepared
+
+    def output(self, mixed: Tensor, states: Mapping[int, Tensor]) -> Tensor:
+        """The mixed states ``[batch, frames, hidden]`` -> the same shape; ``states`` ``[batch, tokens, hidden]`` by index."""
+        return mixed
+
+
 class Method(ABC):
-    """Attached to a backbone once; at step 0 the backbone computes what it computed before."""
+    """Attached to a backbone once; at step 0 the backbone computes what it computed before, or as near as the method allows."""
 
     Config: ClassVar[type[MethodConfig]]
 
@@ -29,21 +47,26 @@ class Method(ABC):
 
     @abstractmethod
     def first_block(self, backbone: Backbone) -> int:
-        """Index of the first block whose output a trainable parameter can change; ``num_blocks`` when none can."""
+        """Index of the first block whose output a trainable parameter can change; ``num_blocks`` when none can, and
+        :data:`INPUT` when what the backbone is given changes."""
 
     @abstractmethod
     def attach(self, backbone: Backbone) -> None:
         """Add the trainable parameters to the backbone, in place. Raises :class:`UserError` when no site matches."""
 
+    def wrapper(self, backbone: Backbone) -> Wrapper | None:
+        """New, untrained layers for in front of or behind ``backbone``, if the method has any. Raises :class:`UserError`."""
+        return None
+
     @abstractmethod
     def parameters(self) -> dict[str, nn.Parameter]:
-        """The trainable parameters under canonical names (``blocks.07.attn.q.lora_A``)."""
+        """What is trained inside the backbone, under canonical names (``blocks.07.attn.q.lora_A``)."""
 
     @abstractmethod
     def site_updates(self, backbone: Backbone, tensors: Mapping[str, Tensor]) -> dict[str, SiteUpdate]:
         """What trained ``tensors`` (by artifact name) do to the backbone's linear layers, by canonical site; attaches nothing.
 
-        ``backbone`` is one without this method. Names that are not this method's (``mix.weights``, ``heads....``) are ignored.
+        ``backbone`` is one without this method. Names of other parts (``mix...``, ``heads...``, ``input_...``) are ignored.
         Raises :class:`UserError` when the method's own tensors are missing or of other shapes.
         """
 

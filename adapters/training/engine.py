@@ -57,6 +57,7 @@ def train(recipe: Recipe, run: Path, out: Path, *, fresh: bool = False, cache: b
     reporter = Reporter(run, enabled=accelerator.is_main_process)
     with reporter, Interruption(accelerator) as interruption:
         loop = Loop(recipe, model, tracks, accelerator, reporter, interruption, run, FeatureStore() if cache else None)
+        loop.prepare()
         if resumed:
             loop.restore(*resumed)
         elif start:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from etude.adapters import audio
-from etude.adapters.backbones import Backbone
+from etude.adapters.backbones import INPUT, Backbone
 from etude.adapters.model import AdaptedModel
 from etude.adapters.training import augment
 from etude.adapters.training.window_features import Source
@@ -29,8 +29,8 @@ def frozen_states(model: AdaptedModel, fingerprint: str, autocast: torch.dtype |
 
     return Source(
         compute=compute,
-        parts=tuple(f"layer-{layer:02d}" for layer in model.stored_layers),
-        shape=(backbone.frames_per_window, backbone.hidden_size),
+        parts=tuple("input" if layer == INPUT else f"layer-{layer:02d}" for layer in model.stored_layers),
+        shape=model.stored_shape,
         key={
             "what": "frozen states",
             "fingerprint": fingerprint,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
@@ -103,10 +104,27 @@ class Loop:
         with self.reporter.task(f"frozen states, {what}", states.windows.rows) as advance:
             states.fill(self.accelerator, advance, self.interruption.check)
 
-    def run(self) -> None:
-        """Train to the last epoch or to early stopping."""
+    def prepare(self) -> None:
+        """Compute what is frozen, and let the heads see the training windows as they are before the first step."""
         self.fill_states(self.train_states, "training")
         self.fill_states(self.validation, "validation")
+        self.model.eval()
+        for name, head in self.heads.items():
+            head.calibrate(self._as_they_are(name))
+
+    @torch.no_grad()
+    def _as_they_are(self, name: str) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+        """Mixed states of all training windows, unaugmented, and the targets of a head."""
+        device = self.accelerator.device
+        for first in range(0, len(self.train_windows), self.part_size):
+            positions = range(first, min(first + self.part_size, len(self.train_windows)))
+            self.interruption.check()
+            states = self.train_states([position * self.train_windows.views for position in positions])
+            targets = self.train_windows.targets(positions, {name: self.heads[name]})[name]
+            yield self.model.mixed(states.to(device)), {key: value.to(device) for key, value in targets.items()}
+
+    def run(self) -> None:
+        """Train to the last epoch or to early stopping."""
         share = self.config.batch_size // self.accelerator.num_processes
         sizes = [size for size in range(self.part_size, 0, -1) if share % size == 0]
         # Several processes must agree on the size, and one that runs out of memory cannot tell the others.

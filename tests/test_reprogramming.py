@@ -1,0 +1,134 @@
+"""Input reprogramming: published sizes, the identity at step 0, a gradient for everything, and what is stored."""
+
+import pytest
+import torch
+from torch import nn
+
+from etude.adapters import registry
+from etude.adapters.backbones import INPUT
+from etude.adapters.errors import UserError
+from etude.adapters.methods.reprogramming import Additive, Cnn, Film, Generator, UNet
+from etude.adapters.model import AdaptedModel
+
+FORMS = ("additive", "cnn", "unet", "generator", "film")
+HEAD = nn.Sequential(nn.LayerNorm(768), nn.Linear(768, 20))
+
+
+def count(module):
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def make_backbone(name, **fields):
+    kind = registry.find("backbones", name)
+    return kind(kind.Config(name=name, weights="random:tiny", **{"window": 2.0, **fields}))
+
+
+def make_model(name, form, **fields):
+    """A model with a linear head on all states, and a batch of its frozen states."""
+    backbone, kind = make_backbone(name), registry.find("methods", "reprogramming")
+    head = registry.find("heads", "tags")
+    torch.manual_seed(0)
+    heads = {"tags": head(head.Config(hidden=0), ("a", "b"), backbone.hidden_size, {})}
+    model = AdaptedModel(backbone, kind(kind.Config(form=form, **fields)), heads, None)
+    audio = torch.randn(2, backbone.window_samples, generator=torch.Generator().manual_seed(1))
+    lengths = torch.tensor([backbone.window_samples, backbone.window_samples // 2])
+    return model, model.frozen_states(audio, lengths), (audio, lengths)
+
+
+@pytest.mark.parametrize(
+    ("module", "published"),
+    [
+        (nn.ModuleList([UNet(), HEAD]), 18_201),
+        (nn.ModuleList([Cnn(), HEAD]), 16_936),
+        (nn.ModuleList([Additive((128, 1024)), HEAD]), 148_000),
+        (Additive((160_000,)), 160_000),
+        (Generator(128, 135), 234_600),
+        (Film(8, 768, 54), 235_700),
+    ],
+)
+def test_sizes_are_the_published_ones(module, published):
+    assert abs(count(module) / published - 1) < 0.002
+
+
+def test_the_u_net_is_as_small_as_published():
+    assert abs(count(UNet()) - 1_285) < 20
+
+
+@pytest.mark.parametrize(("name", "form"), [*(("whisper", form) for form in FORMS), ("mert", "additive"), ("mert", "film")])
+def test_step_0_is_the_plain_backbone_or_near(name, form):
+    model, stored, given = make_model(name, form)
+    model.eval()
+    found = model.mixed(stored)
+    expected = model.mix(dict(enumerate(model.backbone(model.backbone.prepare(*given)))))
+    if form == "generator":
+        assert found.shape == expected.shape  # it replaces the spectrogram: no start makes it the identity
+    else:
+        assert (found - expected).abs().max() <= (0.05 if form != "additive" else 1e-5) * expected.abs().max()
+
+
+@pytest.mark.parametrize(("name", "form"), [*(("whisper", form) for form in FORMS), ("mert", "additive"), ("mert", "film")])
+def test_everything_in_it_has_a_gradient_at_step_0_and_nothing_else(name, form):
+    model, stored, _ = make_model(name, form)
+    model.train()
+    (model(stored)["tags"]["tags"] ** 2).sum().backward()
+    trained = dict(model.wrapper.named_parameters())
+    assert trained
+    assert all(parameter.grad is not None and parameter.grad.abs().max() > 0 for parameter in trained.values())
+    assert not any(parameter.grad is not None for parameter in model.backbone.parameters())
+    assert {parameter for _, parameter in model.named_trainable()} > set(trained.values())
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_is_frozen_is_stored_and_nothing_more(form):
+    model, stored, (audio, lengths) = make_model("whisper", form)
+    backbone = model.backbone
+    if form == "film":
+        assert model.stored_layers == (0, 1, 2)
+        assert stored.shape == (2, 3, backbone.tokens_per_window, backbone.hidden_size)
+    else:
+        assert model.stored_layers == (INPUT,)
+        assert torch.equal(stored[:, 0], backbone.prepare(audio, lengths))
+    assert stored.shape[2:] == model.stored_shape
+
+
+def test_film_reads_the_tokens_after_two_thirds_of_the_blocks_unless_told_otherwise():
+    assert make_model("mert", "film")[0].wrapper.reads == (2,)  # of 3 blocks
+    assert make_model("mert", "film", block=1)[0].wrapper.reads == (1,)
+    model, stored, _ = make_model("mert", "film", block=1)
+    with torch.no_grad():
+        model.wrapper.output_film.weight.normal_()
+    before = model.eval().mixed(stored)
+    stored[:, 1] += 1
+    mixed = model.mixed(stored)
+    scale, _ = model.wrapper.output_film(model.wrapper.output_layers(stored[:, 1].mT).mean(-1)).chunk(2, -1)
+    assert not torch.allclose(mixed, before)
+    assert scale.shape == (2, model.backbone.hidden_size)
+
+
+def test_what_batch_norm_measures_is_kept_with_what_is_trained():
+    model, stored, _ = make_model("whisper", "unet")
+    model.train()
+    model(stored)
+    state = model.trainable_state()
+    measured = [name for name in state if name.endswith("running_var")]
+    assert len(measured) == 5
+    assert not any("num_batches" in name for name in state)
+    fresh, _, _ = make_model("whisper", "unet")
+    fresh.load_trainable(state)
+    torch.testing.assert_close(fresh.eval().mixed(stored), model.eval().mixed(stored))
+
+
+@pytest.mark.parametrize("shape", [(80, 400), (80, 401), (79, 33)])
+def test_the_u_net_takes_any_size(shape):
+    assert UNet().input(torch.randn(1, *shape)).shape == (1, *shape)
+
+
+@pytest.mark.parametrize("form", ["cnn", "unet", "generator"])
+def test_forms_for_spectrograms_refuse_a_waveform(form):
+    with pytest.raises(UserError, match=rf"method.form: '{form}' changes a spectrogram.*use additive"):
+        make_model("mert", form)
+
+
+def test_film_refuses_a_state_that_is_not_there():
+    with pytest.raises(UserError, match=r"method\.block: random:tiny has no state 4.*states are 0 to 3"):
+        make_model("mert", "film", block=4)
