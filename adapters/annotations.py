@@ -52,13 +52,18 @@ class Annotation:
     ``unlabelled`` lists (start, end) spans in seconds in which nobody annotated: there, the absence of a note is not a
     negative example, and losses and scores skip the frames. ``tags`` are of the whole recording (the instruments heard in it,
     say), sorted, each once; ``None`` means that nobody annotated them, ``()`` that there are none. ``tag_confidences`` holds
-    the probability of some or all of the tags by name.
+    the probability of some or all of the tags by name. ``unlabelled_tags`` names the classes of which nobody said whether they
+    hold for the recording, sorted, each once: they never count, while what is in neither is a negative example.
+
+    Raises :class:`UserError` for impossible notes, and ValueError for a confidence of what is no tag, for a tag that is also
+    unlabelled, and for unlabelled tags where ``tags`` is ``None``.
     """
 
     notes: tuple[Note, ...] = ()
     unlabelled: tuple[tuple[float, float], ...] = ()
     tags: tuple[str, ...] | None = None
     tag_confidences: Mapping[str, float] = field(default_factory=dict, hash=False)
+    unlabelled_tags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         problems = [Problem(what) for note in self.notes if (what := note.problem())]
@@ -66,9 +71,14 @@ class Annotation:
             raise UserError(problems)
         if stray := sorted(set(self.tag_confidences) - set(self.tags or ())):
             raise ValueError(f"a confidence for '{stray[0]}', which is not among the tags")
+        if both := sorted(set(self.unlabelled_tags) & set(self.tags or ())):
+            raise ValueError(f"'{both[0]}' is among the tags and among the unlabelled tags")
+        if self.unlabelled_tags and self.tags is None:
+            raise ValueError("some tags are unlabelled, so the others are known: tags cannot be None")
         object.__setattr__(self, "notes", tuple(sorted(self.notes, key=lambda n: (n.onset, n.offset))))
         if self.tags is not None:
             object.__setattr__(self, "tags", tuple(sorted(set(self.tags))))
+        object.__setattr__(self, "unlabelled_tags", tuple(sorted(set(self.unlabelled_tags))))
 
 
 def read_table(path: Path, required: Sequence[str]) -> tuple[list[tuple[int, dict[str, str]]], list[Problem]]:

@@ -63,7 +63,9 @@ def check(
 
 def tags_of(annotation: Annotation) -> tuple[str, ...]:
     """What a recording counts as."""
-    return ("(unlabelled)",) if annotation.tags is None else annotation.tags or ("(none)",)
+    if annotation.tags is None:
+        return ("(unlabelled)",)
+    return annotation.tags or ("(none labelled)" if annotation.unlabelled_tags else "(none)",)
 
 
 def _listed(counts: Counter[str]) -> str:

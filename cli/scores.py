@@ -12,7 +12,15 @@ from rich.table import Table
 HEADLINE = ("frame_micro_f1", "frame_macro_f1", "event_micro_f1", "event_macro_f1")
 CLASS_COLUMNS = ("class", "frame F1", "event F1", "precision", "recall", "events", "found", "correct")
 """The last three count events: in the reference, in the estimate, and those that match."""
-TAG_COLUMNS = {"f1_micro": "F1 micro", "f1_macro": "F1 macro", "lrap": "LRAP", "accuracy": "accuracy"}
+TAG_COLUMNS = {
+    "f1_micro": "F1 micro",
+    "f1_macro": "F1 macro",
+    "openmic_f1": "F1 as in OpenMIC",
+    "lrap": "LRAP",
+    "map": "mAP",
+    "roc_auc": "ROC AUC",
+    "accuracy": "accuracy",
+}
 CLIP_COLUMNS = ("class", "F1", "precision", "recall", "recordings", "found", "correct")
 
 

@@ -38,7 +38,10 @@ NAMES = {
     "event_macro_f1": "Event F1, macro",
     "f1_micro": "F1, micro",
     "f1_macro": "F1, macro",
+    "openmic_f1": "F1 of presence and absence, macro (OpenMIC)",
     "lrap": "Label ranking average precision",
+    "map": "Mean average precision",
+    "roc_auc": "ROC AUC, macro",
     "accuracy": "Accuracy",
 }
 CLASS_COLUMNS = {"f1": "{} F1", "precision": "{} precision", "recall": "{} recall", "ref": "{}s annotated", "est": "{}s found"}

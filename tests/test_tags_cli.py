@@ -65,7 +65,7 @@ def trained(tmp_path_factory, table, name, heads, metric):
     root = tmp_path_factory.mktemp(name)
     (root / "recipe.yaml").write_text(RECIPE.format(name=name, table=table, heads=heads, metric=metric))
     out = succeed("train", root / "recipe.yaml", "--run", root / "run", "--out", root / name)
-    assert re.search(r"F1 micro +F1 macro +LRAP +accuracy", out)
+    assert re.search(r"F1 micro +F1 macro +LRAP +mAP +ROC AUC +accuracy", out)
     return root / name
 
 
@@ -160,7 +160,11 @@ def test_cards_say_what_the_heads_do(tagger, both):
     assert "--to midi" not in card
     data = ModelCard(card).data
     assert "music-tagging" in data.tags
-    assert {result.metric_type for result in data.eval_results} == {"f1", "lrap", "accuracy"} == set(data.metrics)
+    assert (
+        {result.metric_type for result in data.eval_results}
+        == {"f1", "lrap", "map", "roc_auc", "accuracy"}
+        == set(data.metrics)
+    )
     assert {result.task_name for result in data.eval_results} == {"music tagging"}
     assert re.search(r"\| tuba \| 1\.000 \| 1\.000 \| 1\.000 \| 2 \| 2 \|", card)
     assert "find playing techniques in audio recordings and tag audio recordings as a whole" in (both / "README.md").read_text()
@@ -187,5 +191,5 @@ def test_techniques_for_data_without_any_are_told(table, tmp_path):
     from etude.adapters.vocabulary import head_labels
 
     dataset = Irmas(Irmas.Config(name="irmas", root=str(tmp_path)))
-    with pytest.raises(etude.UserError, match=r"'irmas' has no techniques, which the head 'technique' reads .*: tags\)"):
+    with pytest.raises(etude.UserError, match=r"'irmas' has no techniques, which the head 'technique' reads .*: mapped_tags, tags\)"):
         head_labels("technique", dataset)

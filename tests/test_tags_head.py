@@ -28,6 +28,10 @@ def tagged(*tags):
     return Annotation(tags=tags)
 
 
+def partially(tags, unlabelled):
+    return Annotation(tags=tuple(tags), unlabelled_tags=tuple(unlabelled))
+
+
 def targets(head, annotations, frames=5, real=None):
     rows = [head.targets(item, FrameGrid(0, frames, RATE, frames if real is None else real)) for item in annotations]
     return {key: torch.stack([torch.from_numpy(row[key]) for row in rows]) for key in rows[0]}
@@ -56,8 +60,11 @@ def test_targets_by_hand():
     head = make_head()
     target = head.targets(tagged("flu", "cel"), FrameGrid(100, 5, RATE, 3))
     assert target["tags"].tolist() == [[1, 0, 1]]
-    assert target["tags_mask"][:, 0].tolist() == [1, 1, 1, 0, 0]
-    assert head.targets(tagged(), FrameGrid(0, 2, RATE, 2))["tags_mask"].sum() == 2
+    assert target["tags_mask"].tolist() == [[1, 1, 1]] * 3 + [[0, 0, 0]] * 2
+    assert head.targets(tagged(), FrameGrid(0, 2, RATE, 2))["tags_mask"].tolist() == [[1, 1, 1]] * 2
+    partial = head.targets(partially(["flu"], ["cla", "no class here"]), FrameGrid(0, 3, RATE, 2))
+    assert partial["tags"].tolist() == [[0, 0, 1]]
+    assert partial["tags_mask"].tolist() == [[1, 0, 1]] * 2 + [[0, 0, 0]]
     nobody = head.targets(Annotation((Note(0, 1, technique="x"),)), FrameGrid(0, 5, RATE, 5))
     assert not nobody["tags_mask"].any()
     with pytest.raises(UserError, match=r"tag 'clo' is not a class of this adapter \(did you mean 'cl"):
@@ -77,13 +84,35 @@ def test_loss_is_pytorchs_own_of_the_mean_logits(fields):
     assert loss.item() == pytest.approx(2 * expected.item(), rel=1e-6)
 
 
+def test_loss_of_partial_labels_is_the_mean_over_the_labelled_cells():
+    head, logits = make_head(weight=2.0), torch.randn(3, 5, 3, requires_grad=True)
+    annotations = [partially(["cel"], ["cla"]), partially([], LABELS), partially(["cel", "flu"], [])]
+    loss = head.loss({"tags": logits}, targets(head, annotations, real=4))["clip"]
+    loss.backward()
+    own = logits.detach().clone().requires_grad_()
+    clips = own[:, :4].mean(dim=1)
+    cells = [clips[0, 0], clips[0, 2], *clips[2]]
+    expected = 2 * torch.nn.BCEWithLogitsLoss()(torch.stack(cells), torch.tensor([1.0, 0, 1, 0, 1]))
+    expected.backward()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+    torch.testing.assert_close(logits.grad, own.grad)
+    assert not logits.grad[1].any()
+    assert not logits.grad[0, :, 1].any()
+
+
+def test_softmax_learns_nothing_from_a_partially_labelled_clip():
+    head, logits = make_head(activation="softmax"), torch.randn(2, 5, 3)
+    both = head.loss({"tags": logits}, targets(head, [tagged("cel"), partially(["flu"], ["cla"])]))["clip"]
+    assert both.item() == pytest.approx(head.loss({"tags": logits[:1]}, targets(head, [tagged("cel")]))["clip"].item())
+
+
 @pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
-@pytest.mark.parametrize("annotation", [Annotation(), tagged("cel")])
+@pytest.mark.parametrize("annotation", [Annotation(), tagged("cel"), partially([], LABELS)])
 def test_loss_and_gradient_are_finite_for_one_clip_labelled_or_not(activation, annotation):
     head = make_head(activation=activation)
     loss = head.loss(head(torch.randn(1, 5, 6)), targets(head, [annotation]))["clip"]
     loss.backward()
-    assert (loss.item() == 0) == (annotation.tags is None)
+    assert (loss.item() == 0) == (annotation.tags != ("cel",))
     assert all(torch.isfinite(p.grad).all() for p in head.parameters())
 
 
@@ -180,6 +209,23 @@ def test_the_threshold_has_the_best_micro_f1_and_is_near_one_half():
     assert (min(GRID), max(GRID), len(GRID)) == (0.0, 0.98, 50)
 
 
+def test_the_threshold_is_chosen_on_labelled_cells_alone():
+    rng = np.random.default_rng(0)
+    head, values = make_head(), rng.random((30, 3)).astype(np.float32)
+    truth, labelled = values + rng.normal(0, 0.1, values.shape) > 0.7, rng.random((30, 3)) < 0.5
+    names = np.array(LABELS)
+    references = [partially(names[own & known], names[~known]) for own, known in zip(truth, labelled, strict=True)]
+    head.tune([*references, Annotation()], probabilities(*values, [0, 0, 0]), RATE)
+    expected = {t: metrics.f1_score(truth[labelled], values[labelled].astype(np.float64) > t, zero_division=0) for t in GRID}
+    best = max(expected.values())
+    assert head.thresholds["tags"] == min((t for t in GRID if expected[t] == best), key=lambda t: abs(t - 0.5))
+    # What is unlabelled would have moved it: there, the highest probabilities are of negatives.
+    head.tune([*references, *[partially([], names[:2])] * 9], probabilities(*values, *[[0.9, 0.9, 0.1]] * 9), RATE)
+    assert expected[head.thresholds["tags"]] == best
+    head.tune([*references, *[tagged()] * 9], probabilities(*values, *[[0.9, 0.9, 0.1]] * 9), RATE)
+    assert expected[head.thresholds["tags"]] < best
+
+
 # scores
 
 
@@ -228,9 +274,32 @@ def test_recordings_without_annotated_tags_count_in_nothing(activation):
     more = head.score([known[0], Annotation(), known[1]], probabilities(values[0], [0, 0, 1], values[1]), RATE)
     assert more == alone
     assert ("accuracy" in alone) == (activation == "softmax")
+    assert ("openmic_f1" in alone) == (activation == "sigmoid")
+    assert all(isinstance(value, float) for name, value in alone.items() if name != "per_class")
     assert activation == "sigmoid" or alone["accuracy"] == 0.5
     assert head.score([], [], RATE).keys() == alone.keys()
     assert head.score([Annotation()], probabilities(values[0]), RATE)["lrap"] == 0
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
+def test_unlabelled_tags_count_in_no_score(activation):
+    head = make_head(activation=activation)
+    references = [partially(["cel"], ["flu"]), partially(["flu"], ["cla"]), tagged("cla", "flu"), tagged(), tagged("flu")]
+    values = np.array([[0.6, 0.1, 0.3], [0.2, 0.1, 0.7], [0.3, 0.6, 0.1], [0.7, 0.2, 0.1], [0.1, 0.2, 0.7]], np.float32)
+    scores = head.score(references, probabilities(*values), RATE)
+    worse = values.copy()
+    worse[0, 2] = 0.59  # no class changes: with softmax, the clip's own stays the most probable
+    worse[1, 1] = 0.69
+    assert head.score(references, probabilities(*worse), RATE) == scores
+    if activation == "softmax":
+        assert scores["accuracy"] == 1 / 3  # of the last three, whose classes are all labelled
+        return
+    head.thresholds = {"tags": 0.55}
+    assert head.score(references, probabilities(*worse), RATE) == head.score(references, probabilities(*values), RATE)
+    known = np.array([[1, 1, 0], [1, 0, 1], [1, 1, 1], [1, 1, 1], [1, 1, 1]], bool)
+    truth = np.array([[1, 0, 0], [0, 0, 1], [0, 1, 1], [0, 0, 0], [0, 0, 1]], bool)
+    by_class = [metrics.f1_score(truth[k, i], values[k, i] > 0.5, average="macro") for i, k in enumerate(known.T)]
+    assert scores["openmic_f1"] == pytest.approx(np.mean(by_class))
 
 
 def test_a_tag_that_is_no_class_is_told():
@@ -245,6 +314,12 @@ def test_a_tag_that_is_no_class_is_told():
 def test_measure_checks_the_tags():
     assert Tags.measure(TagsConfig(), LABELS, [tagged("cel", "flu"), Annotation()], RATE) == {}
     assert Tags.measure(TagsConfig(activation="softmax"), LABELS, [tagged("cel"), Annotation()], RATE) == {}
+    some = [partially(["cel"], ["cla"]), tagged("cel"), Annotation()]
+    assert Tags.measure(TagsConfig(), LABELS, some, RATE) == {}
+    with pytest.raises(
+        UserError, match=r"activation: 1 of 2 training .* partially labelled \(one lacks 'cla'\) \(set it to sig"
+    ):
+        Tags.measure(TagsConfig(activation="softmax"), LABELS, some, RATE)
     with pytest.raises(UserError, match="no training recording has tags"):
         Tags.measure(TagsConfig(), LABELS, [Annotation()], RATE)
     for tags, shown in ((("cel", "flu"), "one has 'cel', 'flu'"), ((), "one has none")):

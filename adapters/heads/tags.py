@@ -22,7 +22,7 @@ from etude.adapters.dropout import Dropout
 from etude.adapters.errors import UserError
 from etude.adapters.heads import Activations, FrameGrid, Head, HeadConfig
 from etude.adapters.inference.windows import plan
-from etude.adapters.tag_scoring import Cells, exact_matches, micro_f1, tag_cells, tag_scores
+from etude.adapters.tag_scoring import Cells, exact_matches, labelled_cells, micro_f1, openmic_f1, tag_cells, tag_scores
 from etude.adapters.vocabulary import Vocabulary
 
 GRID = tuple(round(0.02 * step, 2) for step in range(50))
@@ -30,15 +30,11 @@ GRID = tuple(round(0.02 * step, 2) for step in range(50))
 DEFAULT = 0.5
 
 
-class TagsConfig(HeadConfig):
+class ClipConfig(HeadConfig):
     """How a clip is judged."""
 
     activation: Literal["sigmoid", "softmax"] = "sigmoid"
     """``softmax`` where every recording has exactly one tag, ``sigmoid`` where it may have any number."""
-    hidden: int = Field(512, ge=0)
-    """Width of the hidden layer; 0 leaves a linear layer alone."""
-    dropout: float = Field(0.2, ge=0, lt=1)
-    """Behind the hidden layer."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     clip_seconds: float = Field(1.0, gt=0)
     """In prediction, logits are averaged over windows of this length, which begin half of it apart."""
@@ -50,31 +46,48 @@ class TagsConfig(HeadConfig):
         return self
 
 
+class TagsConfig(ClipConfig):
+    """What is trained."""
+
+    norm: bool = False
+    """A layer norm first, as in AST's own head."""
+    hidden: int = Field(512, ge=0)
+    """Width of the hidden layer; 0 leaves a linear layer alone."""
+    dropout: float = Field(0.2, ge=0, lt=1)
+    """Behind the hidden layer."""
+
+
 class Tags(Head):
     """One output ``tags`` ``[..., classes]``; its activations are logits, and :meth:`pool` makes probabilities of the clip."""
 
     Config: ClassVar[type[HeadConfig]] = TagsConfig
-    config: TagsConfig
+    config: ClipConfig
     vocabulary: ClassVar[Vocabulary] = "tags"
 
-    def __init__(self, config: TagsConfig, labels: Sequence[str], hidden_size: int, statistics: Mapping[str, Any]) -> None:
+    def __init__(self, config: ClipConfig, labels: Sequence[str], hidden_size: int, statistics: Mapping[str, Any]) -> None:
         super().__init__(config, labels, hidden_size, statistics)
-        hidden = config.hidden
-        layers = [nn.Linear(hidden_size, hidden), Dropout(config.dropout), nn.ReLU()] if hidden else []
-        self.mlp = nn.Sequential(*layers, nn.Linear(hidden or hidden_size, len(labels)))
+        if isinstance(config, TagsConfig):
+            self.mlp = _mlp(config, hidden_size, len(labels))
         self.thresholds = {"tags": DEFAULT} if config.activation == "sigmoid" else {}
 
     @classmethod
     def measure(
-        cls, config: TagsConfig, labels: Sequence[str], annotations: Sequence[Annotation], rate: float
+        cls, config: ClipConfig, labels: Sequence[str], annotations: Sequence[Annotation], rate: float
     ) -> dict[str, Any]:
         """Nothing is measured, but the annotations are checked.
 
-        Raises :class:`UserError` when no recording has tags, and with ``softmax`` when one has not exactly one.
+        Raises :class:`UserError` when no recording has tags, and with ``softmax`` when one has not exactly one or when it is
+        not known of every class whether it is the one.
         """
         known = [annotation.tags for annotation in annotations if annotation.tags is not None]
         if not known:
             raise UserError("no training recording has tags", where="heads.tags", fix="remove this head, or annotate some")
+        partial = [annotation.unlabelled_tags for annotation in annotations if annotation.unlabelled_tags]
+        if partial and config.activation == "softmax":
+            what = f"{len(partial)} of {len(known)} training recordings are partially labelled (one lacks {partial[0][0]!r})"
+            raise UserError(
+                what, where="heads.tags.activation", fix="set it to sigmoid, which learns from labelled classes alone"
+            )
         wrong = [tags for tags in known if len(tags) != 1]
         if wrong and config.activation == "softmax":
             one = f"one has {', '.join(map(repr, wrong[0]))}" if wrong[0] else "one has none"
@@ -83,9 +96,9 @@ class Tags(Head):
         return {}
 
     def targets(self, annotation: Annotation, grid: FrameGrid) -> dict[str, NDArray[np.float32]]:
-        """``tags`` ``[1, classes]`` and ``tags_mask`` ``[frames, 1]``: 1 in real frames, 0 everywhere if tags are unknown."""
-        mask = np.zeros((grid.frames, 1), np.float32)
-        mask[: grid.real] = annotation.tags is not None
+        """``tags`` ``[1, classes]`` and ``tags_mask`` ``[frames, classes]``: 1 in real frames of labelled classes."""
+        mask = np.zeros((grid.frames, len(self.labels)), np.float32)
+        mask[: grid.real] = labelled_cells([annotation], self.labels)
         return {"tags": tag_cells([annotation], self.labels).astype(np.float32), "tags_mask": mask}
 
     def forward(self, mixed: Tensor) -> dict[str, Tensor]:
@@ -93,19 +106,20 @@ class Tags(Head):
         return {"tags": self.mlp(mixed)}
 
     def loss(self, logits: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Cross-entropy of the clips' mean logits, over all (clip, class) cells or with ``softmax`` over all clips.
+        """Cross-entropy of the clips' mean logits, over labelled (clip, class) cells or with ``softmax`` over labelled clips.
 
-        Clips without annotated tags do not count; 0 when there is no other.
+        What is unlabelled does not count; 0 when there is nothing else.
         """
         mask, truth = targets["tags_mask"], targets["tags"][:, 0]
         frames = mask.sum(dim=1)
         clips = (logits["tags"].float() * mask).sum(dim=1) / frames.clamp(min=1.0)
         if self.config.activation == "softmax":
             smoothing = self.config.label_smoothing
-            terms = F.cross_entropy(clips, truth, reduction="none", label_smoothing=smoothing)[:, None]
+            terms = F.cross_entropy(clips, truth, reduction="none", label_smoothing=smoothing)
+            labelled = (frames > 0).all(dim=1).float()
         else:
             terms = F.binary_cross_entropy_with_logits(clips, truth, reduction="none")
-        labelled = (frames > 0).float().expand_as(terms)
+            labelled = (frames > 0).float()
         return {"clip": self.config.weight * (terms * labelled).sum() / labelled.sum().clamp(min=1.0)}
 
     def activations(self, logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -129,9 +143,9 @@ class Tags(Head):
         """With ``sigmoid``, the one threshold for all classes with the best micro F1; of equal ones the nearest to .5."""
         if self.config.activation == "softmax":
             return
-        truth, probabilities = self._labelled(references, activations)
+        truth, probabilities, labelled = self._labelled(references, activations)
         scores = [
-            (micro_f1(truth, self._found(probabilities, threshold)), -round(abs(threshold - DEFAULT), 9), threshold)
+            (micro_f1(truth, labelled & self._found(probabilities, threshold)), -round(abs(threshold - DEFAULT), 9), threshold)
             for threshold in GRID
         ]
         self.thresholds = {"tags": max(scores)[-1]}
@@ -143,21 +157,26 @@ class Tags(Head):
         return Annotation(tags=tuple(confidences), tag_confidences=confidences)
 
     def score(self, references: Sequence[Annotation], activations: Sequence[Activations], rate: float) -> dict[str, Any]:
-        """See :func:`~etude.adapters.tag_scoring.tag_scores`; with ``softmax`` also ``accuracy``, the share of exact clips."""
-        truth, probabilities = self._labelled(references, activations)
+        """See :func:`~etude.adapters.tag_scoring.tag_scores`; with ``sigmoid`` also ``openmic_f1``, and with ``softmax``
+        ``accuracy``, the share of exact clips among those whose classes are all labelled."""
+        truth, probabilities, labelled = self._labelled(references, activations)
         estimate = self._estimate(probabilities)
-        scores = tag_scores(truth, probabilities, estimate, self.labels)
-        if self.config.activation == "softmax":
-            scores["accuracy"] = exact_matches(truth, estimate)
+        scores = tag_scores(truth, probabilities, estimate, self.labels, labelled)
+        if self.config.activation == "sigmoid":
+            scores["openmic_f1"] = openmic_f1(truth, probabilities, labelled)
+        else:
+            whole = labelled.all(axis=1)
+            scores["accuracy"] = exact_matches(truth[whole], estimate[whole])
         return scores
 
     def _labelled(
         self, references: Sequence[Annotation], activations: Sequence[Activations]
-    ) -> tuple[Cells, NDArray[np.floating[Any]]]:
-        """Truth and probabilities ``[clips, classes]`` of the recordings with annotated tags."""
+    ) -> tuple[Cells, NDArray[np.floating[Any]], Cells]:
+        """Truth, probabilities and what is labelled, ``[clips, classes]``, of the recordings with annotated tags."""
         pairs = [pair for pair in zip(references, activations, strict=True) if pair[0].tags is not None]
-        truth = tag_cells([annotation for annotation, _ in pairs], self.labels)
-        return truth, np.concatenate([np.zeros((0, len(self.labels)), np.float32), *(own["tags"] for _, own in pairs)])
+        annotations = [annotation for annotation, _ in pairs]
+        probabilities = np.concatenate([np.zeros((0, len(self.labels)), np.float32), *(own["tags"] for _, own in pairs)])
+        return tag_cells(annotations, self.labels), probabilities, labelled_cells(annotations, self.labels)
 
     def _estimate(self, probabilities: NDArray[np.floating[Any]]) -> Cells:
         if self.config.activation == "sigmoid":
@@ -169,3 +188,10 @@ class Tags(Head):
         # A float64 threshold: NumPy would round a Python number to the precision of the probabilities.
         found: Cells = probabilities > np.float64(threshold)
         return found
+
+
+def _mlp(config: TagsConfig, size: int, classes: int) -> nn.Sequential:
+    first: list[nn.Module] = [nn.LayerNorm(size)] if config.norm else []
+    if config.hidden:
+        first += [nn.Linear(size, config.hidden), Dropout(config.dropout), nn.ReLU()]
+    return nn.Sequential(*first, nn.Linear(config.hidden or size, classes))
