@@ -189,7 +189,7 @@ def test_missing_fields(path, fix):
 
 
 def test_no_head():
-    assert problems("heads={}") == ["recipe: heads: names no head (known: tags, technique)"]
+    assert problems("heads={}") == ["recipe: heads: names no head (known: mapped_tags, tags, technique)"]
 
 
 def test_all_problems_at_once_each_with_its_path():
