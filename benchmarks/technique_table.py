@@ -4,8 +4,9 @@
     ETUDE_SHARED=../shared python benchmarks/technique_table.py --only electric-bass --seeds 1
 
 Every run is one of the packaged recipes ``electric-bass`` and ``double-bass`` on the Whisper encoder, with the overrides of
-``SYSTEMS``; the seed draws the phrases as well as the initial weights. Thresholds are tuned on validation phrases, scores are of test phrases. Finished
-runs in ``--out`` are not repeated, so an interrupted table continues. ``--jobs`` runs share the cores, one thread each.
+``SYSTEMS``; the seed draws the phrases as well as the initial weights. Thresholds are tuned on validation phrases, scores are
+of test phrases. Finished runs in ``--out`` are not repeated, so an interrupted table continues. ``--jobs`` runs share the
+cores, one thread each.
 """
 
 from __future__ import annotations

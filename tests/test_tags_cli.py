@@ -191,5 +191,7 @@ def test_techniques_for_data_without_any_are_told(table, tmp_path):
     from etude.adapters.vocabulary import head_labels
 
     dataset = Irmas(Irmas.Config(name="irmas", root=str(tmp_path)))
-    with pytest.raises(etude.UserError, match=r"'irmas' has no techniques, which the head 'technique' reads .*: mapped_tags, tags\)"):
+    with pytest.raises(
+        etude.UserError, match=r"'irmas' has no techniques, which the head 'technique' reads .*: mapped_tags, tags\)"
+    ):
         head_labels("technique", dataset)

@@ -132,6 +132,18 @@ def test_loss_is_the_weighted_sum_of_published_terms():
     assert terms["onset"] == 0
 
 
+def test_context_lets_every_output_see_so_many_frames_and_no_more():
+    head = make_head(pitch=False, onset=False, context=6, hidden=8).eval()
+    mixed = torch.randn(1, 40, 6)
+    changed = mixed.clone()
+    changed[0, 20] += 5 * torch.randn(6)
+    moved = (head(mixed)["technique"] != head(changed)["technique"]).any(dim=-1)[0].nonzero().flatten()
+    assert (moved.min(), moved.max()) == (12, 28)  # nine frames, every second one
+    assert 20 in moved
+    plain = make_head(pitch=False, onset=False, hidden=8).eval()
+    assert (plain(mixed)["technique"] != plain(changed)["technique"]).any(dim=-1)[0].nonzero().flatten().tolist() == [20]
+
+
 # Targets. 10 frames per second, so that frames can be counted by hand.
 
 

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from etude.adapters.annotations import Annotation
 from etude.adapters.dropout import Dropout
 from etude.adapters.errors import UserError
+from etude.adapters.frame_context import FrameContext
 from etude.adapters.heads import Activations, FrameGrid, Head, HeadConfig
 from etude.adapters.inference.windows import plan
 from etude.adapters.tag_scoring import Cells, exact_matches, labelled_cells, micro_f1, openmic_f1, tag_cells, tag_scores
@@ -49,6 +50,8 @@ class ClipConfig(HeadConfig):
 class TagsConfig(ClipConfig):
     """What is trained."""
 
+    context: int = Field(0, ge=0)
+    """Frames to either side (a multiple of 4, or rounded up to one) that each frame is read with."""
     norm: bool = False
     """A layer norm first, as in AST's own head."""
     hidden: int = Field(512, ge=0)
@@ -191,7 +194,9 @@ class Tags(Head):
 
 
 def _mlp(config: TagsConfig, size: int, classes: int) -> nn.Sequential:
-    first: list[nn.Module] = [nn.LayerNorm(size)] if config.norm else []
+    first: list[nn.Module] = [FrameContext(size, config.context)] if config.context else []
+    if config.norm:
+        first.append(nn.LayerNorm(size))
     if config.hidden:
         first += [nn.Linear(size, config.hidden), Dropout(config.dropout), nn.ReLU()]
     return nn.Sequential(*first, nn.Linear(config.hidden or size, classes))

@@ -2,7 +2,8 @@
 
 One MLP gives a technique x pitch plane per frame: its sum over pitches is the technique logit, its sum over techniques the
 pitch logit. A second MLP gives the onset logit; detached, it is joined to both and each is refined by self-attention over time.
-``pitch`` and ``onset`` switch the auxiliary tasks: technique only, + pitch, + onset are the paper's three steps.
+``context``, which is not published, lets all of them see neighbouring frames. ``pitch`` and ``onset`` switch the auxiliary
+tasks: technique only, + pitch, + onset are the paper's three steps.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from etude.adapters.annotations import Annotation
 from etude.adapters.decoding import Decoder
 from etude.adapters.dropout import Dropout
 from etude.adapters.errors import UserError
+from etude.adapters.frame_context import FrameContext
 from etude.adapters.heads import Activations, FrameGrid, Head, HeadConfig
 from etude.adapters.training.losses import class_weights, masked_bce
 from etude.adapters.tuning import tune_thresholds
@@ -39,6 +41,9 @@ class TechniqueConfig(HeadConfig):
     """How frames become events; ``onset_confirmed`` with an onset branch, else ``rising_edges``."""
     pitch_range: tuple[MidiPitch, MidiPitch] | None = None
     """Lowest and highest MIDI pitch; from the training data when omitted."""
+    context: int = Field(0, ge=0)
+    """Frames to either side (a multiple of 4, or rounded up to one) that each frame is read with; 0, as published, leaves time
+    to the backbone and the refinement."""
     hidden: int = Field(512, ge=1)
     dropout: float = Field(0.2, ge=0, lt=1)
     pitch_weight: float = Field(0.5, ge=0)
@@ -84,6 +89,7 @@ class Technique(Head):
         self.pitches = highest - self.lowest + 1 if config.pitch else 1
         self.class_weights: Tensor
         self.register_buffer("class_weights", torch.tensor(statistics["class_weights"]), persistent=False)
+        self.context = FrameContext(hidden_size, config.context) if config.context else None
         self.plane = self._mlp(hidden_size, len(labels) * self.pitches)
         self.onset = self._mlp(hidden_size, 1) if config.onset else None
         self.refine = nn.ModuleDict()
@@ -152,6 +158,7 @@ class Technique(Head):
 
     def forward(self, mixed: Tensor) -> dict[str, Tensor]:
         """See :class:`Head`."""
+        mixed = mixed if self.context is None else self.context(mixed)
         plane = self.plane(mixed).unflatten(-1, (len(self.labels), self.pitches))
         logits = {"technique": plane.sum(dim=-1)}
         if self.config.pitch:
