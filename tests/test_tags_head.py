@@ -246,6 +246,16 @@ def test_ranking_precision_is_scikit_learns(pair):
     assert label_ranking_average_precision(truth, values) == pytest.approx(expected, abs=1e-12)
 
 
+def test_context_lets_each_frame_be_read_with_its_neighbours():
+    torch.manual_seed(0)
+    head = Tags(TagsConfig(context=4, hidden=4), ("a", "b"), 3, {}).eval()
+    mixed = torch.randn(1, 20, 3)
+    changed = mixed.clone()
+    changed[0, 10] += 5 * torch.randn(3)
+    moved = (head(mixed)["tags"] != head(changed)["tags"]).any(dim=-1)[0].nonzero().flatten()
+    assert (moved.min(), moved.max()) == (6, 14)
+
+
 @settings(deadline=None, max_examples=200)
 @given(cells())
 def test_f1_and_accuracy_are_scikit_learns(pair):
