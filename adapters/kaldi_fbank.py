@@ -13,7 +13,8 @@ SAMPLE_RATE = 16000
 FRAME, HOP, FFT = 400, 160, 512  # samples: 25 ms, 10 ms and the next power of two
 PRE_EMPHASIS = 0.97
 LOWEST, HIGHEST = 20.0, 8000.0  # Hz
-GROUPS = 4  # of bands
+BANDS, GROUPS = 128, 4  # GROUPS of bands are multiplied together
+MEAN, DEVIATION = -4.2677393, 4.5689974  # of the log-mel of AudioSet, as AST was trained on it
 FLOOR = 1.192092955078125e-07
 """Least power under the logarithm, float32's epsilon: silence is ``log(FLOOR)``, -15.94."""
 
@@ -27,7 +28,7 @@ class KaldiFilterbank(nn.Module):
     mel_filters: Tensor
     window: Tensor
 
-    def __init__(self, bands: int = 128) -> None:
+    def __init__(self, bands: int = BANDS) -> None:
         super().__init__()
         filters = mel_filters(bands).float()
         self.register_buffer("mel_filters", filters, persistent=False)
@@ -55,6 +56,11 @@ class KaldiFilterbank(nn.Module):
             filters = zip(self.mel_filters.chunk(GROUPS), self.bins, strict=True)
             energy = [group[:, first:end] @ power[..., first:end, :] for group, (first, end) in filters]
             return torch.cat(energy, dim=-2).clamp(min=FLOOR).log()
+
+
+def as_audioset(log_mel: Tensor) -> Tensor:
+    """Log-mel, any shape -> what AST is given: mean 0 and, deliberately, deviation .5 over AudioSet."""
+    return (log_mel - MEAN) / (2 * DEVIATION)
 
 
 def mel_filters(bands: int) -> Tensor:

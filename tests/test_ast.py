@@ -11,11 +11,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification, ASTModel
 
-from etude.adapters import registry
+from etude.adapters import kaldi_fbank, registry
 from etude.adapters.backbones import ast
 from etude.adapters.backbones.ast import Ast, AstConfig
 from etude.adapters.errors import UserError
 from etude.adapters.model import AdaptedModel
+from etude.adapters.training.frozen_states import sources
 
 SHARED = Path(os.environ.get("ETUDE_SHARED", Path(__file__).parents[2] / "shared"))
 LABELS = ("Speech", "Violin, fiddle", "Flute", "Drum")
@@ -400,3 +401,7 @@ def test_attention_over_frequency_is_trained():
     (model(stored)["tags"]["tags"] ** 2).sum().backward()
     assert model.readout.score.weight.grad.abs().max() > 0
     assert "readout.score.weight" in model.trainable_state()
+
+
+def test_stored_states_depend_on_the_code_of_the_filterbank():
+    assert {Path(kaldi_fbank.__file__), Path(ast.__file__)} < set(sources(build()))

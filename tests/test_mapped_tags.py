@@ -2,12 +2,16 @@
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
-from etude.adapters import registry
+from etude.adapters import artifact, registry
 from etude.adapters.errors import UserError
 from etude.adapters.heads.mapped_tags import MappedTags, MappedTagsConfig
+from etude.adapters.inference.session import Session
 from etude.adapters.label_mapping import check_map, data_map, fixed_map, matrix, name_map
+from etude.adapters.training import engine
+from etude.adapters.training.recipe import parse_recipe
 
 SOURCES = ("Speech", "Flute", "Hip hop music", "Rock music", "Rock and roll", "Guitar", "Acoustic guitar", "Mandolin")
 
@@ -122,3 +126,33 @@ def test_a_backbone_without_classes_is_refused():
     kind = registry.find("backbones", "mert")
     with pytest.raises(UserError, match=r"backbone\.name: random:tiny has no classes of its own"):
         head("fixed", kind(kind.Config(name="mert", weights="random:tiny")))
+
+
+RECIPE = """
+name: genres
+data: {{name: gtzan, root: {root}}}
+backbone: {{name: ast, weights: "random:tiny", window: 1.0}}
+method: {{name: reprogramming, form: cnn}}
+mix: {{layers: [2]}}
+heads: {{mapped_tags: {{mapping: data, activation: softmax, group: 2}}}}
+train: {{epochs: 1, batch_size: 2, precision: fp32, metric: mapped_tags.accuracy}}
+"""
+
+
+def test_a_map_from_data_is_found_in_training_and_used_ever_after(tmp_path):
+    rng = np.random.default_rng(0)
+    splits = {"train": ("blues", "rock", "jazz"), "valid": ("blues", "rock"), "test": ("jazz",)}
+    for number, (name, genres) in enumerate(splits.items()):
+        lines = [f"{genre}/{genre}.000{number}{index}.wav" for genre in genres for index in (1, 2)]
+        (tmp_path / f"{name}_filtered.txt").write_text("\n".join(lines) + "\n")
+        for line in lines:
+            path = tmp_path / "genres" / line
+            path.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(path, rng.uniform(-0.5, 0.5, 24_000), 16_000)
+    out = engine.train(parse_recipe(RECIPE.format(root=tmp_path)), tmp_path / "run", tmp_path / "adapter")
+    mapped = artifact.load(out).manifest.statistics["mapped_tags"]["mapping"]
+    assert len({source for sources in mapped.values() for source in sources}) == 20  # two of their own for each of ten genres
+    session = Session(out)
+    (head,) = session.heads().values()
+    assert head.statistics["mapping"] == mapped
+    assert session(tmp_path / "genres" / "jazz" / "jazz.00021.wav").tags

@@ -4,11 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from etude.adapters import registry
+from etude.adapters import artifact, registry
 from etude.adapters.backbones import INPUT
 from etude.adapters.errors import UserError
 from etude.adapters.methods.reprogramming import Additive, Cnn, Film, Generator, UNet
 from etude.adapters.model import AdaptedModel
+from etude.adapters.training import engine
+from etude.adapters.training.interrupt import Interruption
 
 FORMS = ("additive", "cnn", "unet", "generator", "film")
 HEAD = nn.Sequential(nn.LayerNorm(768), nn.Linear(768, 20))
@@ -132,3 +134,19 @@ def test_forms_for_spectrograms_refuse_a_waveform(form):
 def test_film_refuses_a_state_that_is_not_there():
     with pytest.raises(UserError, match=r"method\.block: random:tiny has no state 4.*states are 0 to 3"):
         make_model("mert", "film", block=4)
+
+
+@pytest.mark.parametrize("form", ["unet", "film"])
+def test_an_interrupted_run_continues_with_the_same_losses_and_tensors(toy_recipe, tmp_path, monkeypatch, form):
+    recipe, calls = toy_recipe(f"method={{name: reprogramming, form: {form}, width: 4}}", "train.epochs=2"), []
+    engine.train(recipe, tmp_path / "whole", tmp_path / "whole-adapter")
+    with monkeypatch.context() as patched:
+        patched.setattr(Interruption, "requested", lambda self: calls.append(1) or len(calls) == 2)
+        with pytest.raises(KeyboardInterrupt):
+            engine.train(recipe, tmp_path / "run", tmp_path / "adapter")
+    engine.train(recipe, tmp_path / "run", tmp_path / "adapter")
+    one, other = (artifact.load(tmp_path / name).tensors for name in ("adapter", "whole-adapter"))
+    assert any("running_mean" in name for name in one)
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        torch.testing.assert_close(tensor, other[name], atol=1e-3, rtol=1e-3)

@@ -18,7 +18,7 @@ from etude.adapters.backbones import Backbone, BackboneConfig
 from etude.adapters.checkpoints import find_licence, load_config, load_into, load_tensors, random_size, seeded
 from etude.adapters.errors import UserError
 from etude.adapters.frequency_attention import FrequencyAttention
-from etude.adapters.kaldi_fbank import FRAME, HOP, SAMPLE_RATE, KaldiFilterbank
+from etude.adapters.kaldi_fbank import BANDS, FRAME, HOP, SAMPLE_RATE, KaldiFilterbank, as_audioset
 
 SIZES: dict[str, dict[str, Any]] = {
     "tiny": {
@@ -49,10 +49,9 @@ SITES = {
 }
 """Modules as transformers has called them since 5.9; see :func:`_current` for their older names."""
 
-PATCH, STRIDE, BANDS = 16, 10, 128  # side of a patch, hop between patches (both bands and mel frames), bands
+PATCH, STRIDE = 16, 10  # side of a patch, hop between patches, both in bands and mel frames
 ROWS = (BANDS - PATCH) // STRIDE + 1
 SPECIAL = 2  # the class and the distillation token, before the patches
-MEAN, DEVIATION = -4.2677393, 4.5689974  # of AudioSet's log-mel
 
 
 class AstConfig(BackboneConfig):
@@ -106,7 +105,7 @@ class Ast(Backbone):
             for index in range(self.num_blocks)
             for site, path in SITES.items()
         }
-        self.filterbank = KaldiFilterbank(BANDS)
+        self.filterbank = KaldiFilterbank()
         self.licence = find_licence(config.weights, self.revision, {"MIT": "BSD-3-Clause"})
         self.freeze()
 
@@ -134,7 +133,7 @@ class Ast(Backbone):
         frame_ends = torch.arange(log_mel.shape[-1], device=audio.device) * HOP + FRAME
         log_mel = log_mel.where(frame_ends <= length, 0.0)
         log_mel = nn.functional.pad(log_mel, (0, self.mel_frames - log_mel.shape[-1]))
-        return (log_mel - MEAN) / (2 * DEVIATION)
+        return as_audioset(log_mel)
 
     def embed(self, prepared: Tensor) -> Tensor:
         """Patches and special tokens, and their positions."""

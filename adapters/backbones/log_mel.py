@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from etude.adapters.backbones import Backbone, BackboneConfig
-from etude.adapters.backbones.ast import BANDS, DEVIATION, MEAN
-from etude.adapters.kaldi_fbank import FRAME, HOP, SAMPLE_RATE, KaldiFilterbank
+from etude.adapters.kaldi_fbank import BANDS, FRAME, HOP, SAMPLE_RATE, KaldiFilterbank, as_audioset
 
 
 class LogMelConfig(BackboneConfig):
@@ -32,14 +31,14 @@ class LogMel(Backbone):
         self.sample_rate, self.frame_rate = SAMPLE_RATE, SAMPLE_RATE / HOP
         self.window_samples = config.frames(self.frame_rate, default=5.0) * HOP
         self.hidden_size, self.num_blocks, self.sites = BANDS, 0, {}
-        self.model = KaldiFilterbank(BANDS)
+        self.model = KaldiFilterbank()
         self.freeze()
 
     def prepare(self, audio: Tensor, lengths: Tensor) -> Tensor:
         """Waveforms ``[batch, window_samples]`` -> log-mel ``[batch, bands, frames]``; padding is silence."""
         real = torch.arange(audio.shape[-1], device=audio.device) < lengths.to(audio.device)[:, None]
         log_mel: Tensor = self.model(nn.functional.pad(audio.where(real, 0.0), (0, FRAME - HOP)))
-        return (log_mel - MEAN) / (2 * DEVIATION)
+        return as_audioset(log_mel)
 
     def embed(self, prepared: Tensor) -> Tensor:
         """``[batch, bands, frames]`` -> ``[batch, frames, bands]``."""

@@ -82,20 +82,21 @@ class Tags(Head):
         Raises :class:`UserError` when no recording has tags, and with ``softmax`` when one has not exactly one or when it is
         not known of every class whether it is the one.
         """
+        where = f"heads.{cls.__module__.rpartition('.')[2]}"
         known = [annotation.tags for annotation in annotations if annotation.tags is not None]
         if not known:
-            raise UserError("no training recording has tags", where="heads.tags", fix="remove this head, or annotate some")
+            raise UserError("no training recording has tags", where=where, fix="remove this head, or annotate some")
         partial = [annotation.unlabelled_tags for annotation in annotations if annotation.unlabelled_tags]
         if partial and config.activation == "softmax":
             what = f"{len(partial)} of {len(known)} training recordings are partially labelled (one lacks {partial[0][0]!r})"
             raise UserError(
-                what, where="heads.tags.activation", fix="set it to sigmoid, which learns from labelled classes alone"
+                what, where=f"{where}.activation", fix="set it to sigmoid, which learns from labelled classes alone"
             )
         wrong = [tags for tags in known if len(tags) != 1]
         if wrong and config.activation == "softmax":
             one = f"one has {', '.join(map(repr, wrong[0]))}" if wrong[0] else "one has none"
             what = f"{len(wrong)} of {len(known)} training recordings have not exactly one tag ({one})"
-            raise UserError(what, where="heads.tags.activation", fix="set it to sigmoid")
+            raise UserError(what, where=f"{where}.activation", fix="set it to sigmoid")
         return {}
 
     def targets(self, annotation: Annotation, grid: FrameGrid) -> dict[str, NDArray[np.float32]]:

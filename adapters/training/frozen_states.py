@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -35,15 +36,18 @@ def frozen_states(model: AdaptedModel, fingerprint: str, autocast: torch.dtype |
             "what": "frozen states",
             "fingerprint": fingerprint,
             "preparation": backbone.preparation(),
-            "code": _code(backbone),
+            "code": _hash(sources(backbone)),
             "precision": str(autocast),
         },
         about={"frozen states of": backbone.id},
     )
 
 
-def _code(backbone: Backbone) -> str:
-    """A hash of the source that turns a recording into states: a change of it is a change of the states."""
-    kinds = [kind for kind in type(backbone).__mro__ if issubclass(kind, Backbone)]
-    files = [audio.__file__, augment.__file__, *map(inspect.getfile, kinds)]
-    return hashlib.sha256(b"".join(Path(file).read_bytes() for file in files)).hexdigest()
+def sources(backbone: Backbone) -> list[Path]:
+    """The files of this package that turn a recording into states: a change of them is a change of the states."""
+    kinds = {kind for module in backbone.modules() for kind in type(module).__mro__ if kind.__module__.startswith("etude.")}
+    return sorted({Path(file) for file in (audio.__file__, augment.__file__, *map(inspect.getfile, kinds))})
+
+
+def _hash(files: Sequence[Path]) -> str:
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
