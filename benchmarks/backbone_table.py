@@ -29,7 +29,7 @@ TASKS = {
 }
 """Recipe -> head and scores, the one that counts first."""
 NANO = "backbone={name: mert, weights: %s, window: %s}"
-LORA = "method={name: lora, rank: 8, sites: [attn.q, attn.v], blocks: last 2}"
+LORA = "method={name: lora, rank: 8, sites: [attn.q, attn.v], blocks: %b}"
 SYSTEMS: dict[str, list[str]] = {
     "log-mel": [],
     "random": [NANO.replace("%s", "random:nano", 1)],
@@ -49,6 +49,8 @@ NAMES = {
     "nano-lora": "etude-nano, LoRA",
 }
 WINDOWS = {"electric-bass": "8.0", "double-bass": "8.0", "instrument-notes": "3.0"}
+BLOCKS = {"electric-bass": "last 2", "double-bass": "last 2", "instrument-notes": "[0, 1]"}
+"""Those that LoRA adapts: the last ones that the recipe's mix reads."""
 
 
 def run_one(task: str, system: str, seed: int, share: float, weights: str | None, out: Path) -> None:
@@ -58,7 +60,9 @@ def run_one(task: str, system: str, seed: int, share: float, weights: str | None
     started = time.time()
     overrides = [f"name={out.stem}", f"seed={seed}", f"train.share={share}", *SYSTEMS[system]]
     overrides += [f"data.seed={seed}"] if task != "instrument-notes" else []
-    overrides = [text.replace("%s", WINDOWS[task]).replace("etude-nano", weights or "etude-nano") for text in overrides]
+    fields = {"%s": WINDOWS[task], "%b": BLOCKS[task], "etude-nano": weights or "etude-nano"}
+    for field, value in fields.items():
+        overrides = [text.replace(field, value) for text in overrides]
     head, names = TASKS[task]
     trained = None
     if system == "log-mel":

@@ -1,5 +1,7 @@
 """The head for tags of whole clips, against scikit-learn, PyTorch's own losses and brute force."""
 
+import socket
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from etude.adapters.annotations import Annotation, Note
 from etude.adapters.errors import UserError
 from etude.adapters.heads import FrameGrid
 from etude.adapters.heads.tags import GRID, Tags, TagsConfig
+from etude.adapters.statistics_pooling import StatisticsPooling
 from etude.adapters.tag_scoring import exact_matches, label_ranking_average_precision, micro_f1, tag_cells, tag_scores
 
 LABELS = ("cel", "cla", "flu")
@@ -44,11 +47,19 @@ def probabilities(*rows):
 # the network and its loss
 
 
-@pytest.mark.parametrize(("hidden", "expected"), [(0, 6 * 3 + 3), (4, 6 * 4 + 4 + 4 * 3 + 3)])
-def test_size(hidden, expected):
-    head = make_head(hidden=hidden)
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"hidden": 0}, 6 * 3 + 3),
+        ({"hidden": 4}, 6 * 4 + 4 + 4 * 3 + 3),
+        ({"hidden": 4, "pooling": "statistics"}, 6 * 4 + 4 + 2 * 12 + 12 * 3 + 3),
+        ({"hidden": 4, "pooling": "statistics", "norm": True}, 2 * 6 + 6 * 4 + 4 + 2 * 12 + 12 * 3 + 3),
+    ],
+)
+def test_size(fields, expected):
+    head = make_head(**fields)
     assert sum(p.numel() for p in head.parameters()) == expected
-    assert head(torch.randn(2, 5, 6))["tags"].shape == (2, 5, 3)
+    assert head(torch.randn(2, 5, 6))["tags"].shape == (2, 5, 4 if "pooling" in fields else 3)
 
 
 def test_frames_are_judged_one_by_one():
@@ -106,18 +117,21 @@ def test_softmax_learns_nothing_from_a_partially_labelled_clip():
     assert both.item() == pytest.approx(head.loss({"tags": logits[:1]}, targets(head, [tagged("cel")]))["clip"].item())
 
 
+@pytest.mark.parametrize("pooling", ["mean", "statistics"])
 @pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
 @pytest.mark.parametrize("annotation", [Annotation(), tagged("cel"), partially([], LABELS)])
-def test_loss_and_gradient_are_finite_for_one_clip_labelled_or_not(activation, annotation):
-    head = make_head(activation=activation)
-    loss = head.loss(head(torch.randn(1, 5, 6)), targets(head, [annotation]))["clip"]
+def test_loss_and_gradient_are_finite_for_one_clip_labelled_or_not(activation, annotation, pooling):
+    head = make_head(activation=activation, pooling=pooling)
+    silent = torch.zeros(1, 5, 6)  # every frame the same
+    loss = head.loss(head(silent), targets(head, [annotation]))["clip"]
     loss.backward()
     assert (loss.item() == 0) == (annotation.tags != ("cel",))
     assert all(torch.isfinite(p.grad).all() for p in head.parameters())
 
 
-def test_padding_and_unlabelled_clips_change_no_gradient():
-    head = make_head()
+@pytest.mark.parametrize("pooling", ["mean", "statistics"])
+def test_padding_and_unlabelled_clips_change_no_gradient(pooling):
+    head = make_head(pooling=pooling)
     known = targets(head, [tagged("cel")], real=3)
     states = torch.randn(2, 5, 6)
     torch.manual_seed(1)
@@ -128,9 +142,10 @@ def test_padding_and_unlabelled_clips_change_no_gradient():
     assert head.loss(head(changed), both)["clip"].item() == pytest.approx(alone.item(), rel=1e-6)
 
 
+@pytest.mark.parametrize("pooling", ["mean", "statistics"])
 @pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
-def test_it_learns(activation):
-    head = make_head(activation=activation, dropout=0.0)
+def test_it_learns(activation, pooling):
+    head = make_head(activation=activation, dropout=0.0, pooling=pooling)
     states = torch.randn(6, 5, 6) + torch.eye(6)[:, None, :] * 4
     annotations = [tagged(LABELS[i % 3]) for i in range(6)]
     optimizer = torch.optim.Adam(head.parameters(), 0.01)
@@ -142,6 +157,47 @@ def test_it_learns(activation):
     with torch.no_grad():
         found = [head.pool({"tags": row.half().numpy()}, RATE) for row in head.activations(head(states))["tags"]]
     assert [head.decode(item, RATE).tags for item in found] == [item.tags for item in annotations]
+
+
+def statistics_by_hand(features):
+    """``[frames, hidden]`` -> mean, deviation and maximum, normalised to mean 0 and variance 1 as one vector."""
+    pooled = np.concatenate([features.mean(axis=0), np.sqrt(features.var(axis=0) + 1e-5), features.max(axis=0)])
+    return (pooled - pooled.mean()) / np.sqrt(pooled.var() + 1e-5)
+
+
+def test_statistics_by_hand():
+    pooling, features = StatisticsPooling(4), torch.rand(2, 7, 4)
+    real = torch.tensor([[1.0] * 7, [1.0] * 3 + [0.0] * 4])
+    found = pooling(features, real).detach().numpy()
+    np.testing.assert_allclose(found[0], statistics_by_hand(features[0].double().numpy()), atol=1e-5)
+    np.testing.assert_allclose(found[1], statistics_by_hand(features[1, :3].double().numpy()), atol=1e-5)
+    assert torch.isfinite(pooling(features, torch.zeros(2, 7))).all()
+
+
+def gradients_on_two_processes(rank, port, file):
+    """One clip on each process; those of the first are kept."""
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    head = make_head(pooling="statistics", hidden=4, dropout=0.0)
+    wrapped = torch.nn.parallel.DistributedDataParallel(head)
+    states = torch.randn(2, 5, 6, generator=torch.Generator().manual_seed(3))[rank : rank + 1]
+    head.loss(wrapped(states), targets(head, [tagged(LABELS[rank])]))["clip"].backward()
+    if rank == 0:
+        torch.save([p.grad for p in head.parameters()], file)
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_learn_the_pooled_layer_together(tmp_path):
+    """It is read in the loss, outside the forward pass that the processes agree on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    torch.multiprocessing.spawn(gradients_on_two_processes, (port, tmp_path / "gradients"), nprocs=2)
+    head = make_head(pooling="statistics", hidden=4, dropout=0.0)
+    states = torch.randn(2, 5, 6, generator=torch.Generator().manual_seed(3))
+    head.loss(head(states), targets(head, [tagged("cel"), tagged("cla")]))["clip"].backward()
+    for found, parameter in zip(torch.load(tmp_path / "gradients"), head.parameters(), strict=True):
+        torch.testing.assert_close(found, parameter.grad)
 
 
 # prediction
@@ -171,6 +227,18 @@ def test_pooling_is_the_mean_over_overlapping_windows(activation, frames, second
     pooled = head.pool({"tags": logits}, RATE)["tags"]
     assert pooled.shape == (1, 3)
     np.testing.assert_allclose(pooled[0], brute_force(logits, RATE, seconds, activation), rtol=1e-5)
+
+
+@pytest.mark.parametrize("frames", [1, 30, 75, 237])
+def test_statistics_are_of_the_same_windows(frames):
+    head = make_head(pooling="statistics", hidden=4, activation="softmax").eval()
+    features = torch.rand(frames, 4, generator=torch.Generator().manual_seed(frames)).half().numpy()
+    last = head.last[1]
+    weight, bias = last.weight.detach().double().numpy(), last.bias.detach().double().numpy()
+    starts = [*range(0, frames - 50, 25), max(0, frames - 50)]
+    pooled = [statistics_by_hand(features[start : start + 50].astype(np.float64)) for start in starts]
+    expected = torch.from_numpy(np.stack(pooled) @ weight.T + bias).softmax(dim=1).mean(dim=0).numpy()
+    np.testing.assert_allclose(head.pool({"tags": features}, RATE)["tags"][0], expected, rtol=1e-4)
 
 
 def test_activations_are_logits_that_half_precision_holds():
@@ -344,6 +412,7 @@ def test_measure_checks_the_tags():
         ({"clip_seconds": 0}, "greater than 0"),
         ({"activation": "relu"}, "'sigmoid' or 'softmax'"),
         ({"hidden": -1}, "greater than or equal to 0"),
+        ({"hidden": 0, "pooling": "statistics"}, "needs a hidden layer; set hidden to 256"),
     ],
 )
 def test_impossible_configurations(fields, message):

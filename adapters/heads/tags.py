@@ -2,7 +2,8 @@
 
 A small MLP gives logits per frame; their mean over a clip is trained, as one class of many (``softmax``) or as any number of
 classes at once (``sigmoid``). Both and the window average follow Zhong et al., APSIPA 2023 (arXiv 2306.08850), who choose the
-threshold on their test data; here it is chosen on validation data.
+threshold on their test data; here it is chosen on validation data. With ``pooling: statistics`` the hidden layer is pooled over
+the clip instead, and the last layer sees the clip as a whole.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from scipy.special import expit, softmax
@@ -23,6 +25,7 @@ from etude.adapters.errors import UserError
 from etude.adapters.frame_context import FrameContext
 from etude.adapters.heads import Activations, FrameGrid, Head, HeadConfig
 from etude.adapters.inference.windows import plan
+from etude.adapters.statistics_pooling import StatisticsPooling
 from etude.adapters.tag_scoring import Cells, exact_matches, labelled_cells, micro_f1, openmic_f1, tag_cells, tag_scores
 from etude.adapters.vocabulary import Vocabulary
 
@@ -58,10 +61,19 @@ class TagsConfig(ClipConfig):
     """Width of the hidden layer; 0 leaves a linear layer alone."""
     dropout: float = Field(0.2, ge=0, lt=1)
     """Behind the hidden layer."""
+    pooling: Literal["mean", "statistics"] = "mean"
+    """What makes one of a clip's frames: the mean of their logits, or mean, deviation and maximum of the hidden layer."""
+
+    @model_validator(mode="after")
+    def _statistics_are_of_the_hidden_layer(self) -> Self:
+        if self.pooling == "statistics" and not self.hidden:
+            raise ValueError("'pooling: statistics' needs a hidden layer; set hidden to 256, say")
+        return self
 
 
 class Tags(Head):
-    """One output ``tags`` ``[..., classes]``; its activations are logits, and :meth:`pool` makes probabilities of the clip."""
+    """One output ``tags``: logits ``[..., classes]``, or with ``pooling: statistics`` features ``[..., hidden]``; they are its
+    activations, too, and :meth:`pool` makes probabilities of the clip."""
 
     Config: ClassVar[type[HeadConfig]] = TagsConfig
     config: ClipConfig
@@ -69,9 +81,23 @@ class Tags(Head):
 
     def __init__(self, config: ClipConfig, labels: Sequence[str], hidden_size: int, statistics: Mapping[str, Any]) -> None:
         super().__init__(config, labels, hidden_size, statistics)
+        self.pooling: StatisticsPooling | None = None
         if isinstance(config, TagsConfig):
-            self.mlp = _mlp(config, hidden_size, len(labels))
+            self._add_layers(config, hidden_size)
         self.thresholds = {"tags": DEFAULT} if config.activation == "sigmoid" else {}
+
+    def _add_layers(self, config: TagsConfig, size: int) -> None:
+        first: list[nn.Module] = [FrameContext(size, config.context)] if config.context else []
+        if config.norm:
+            first.append(nn.LayerNorm(size))
+        if config.pooling == "statistics":
+            self.mlp = nn.Sequential(*first, nn.Linear(size, config.hidden), nn.ReLU())
+            self.pooling = StatisticsPooling(config.hidden)
+            self.last = nn.Sequential(Dropout(config.dropout), nn.Linear(3 * config.hidden, len(self.labels)))
+            return
+        if config.hidden:
+            first += [nn.Linear(size, config.hidden), Dropout(config.dropout), nn.ReLU()]
+        self.mlp = nn.Sequential(*first, nn.Linear(config.hidden or size, len(self.labels)))
 
     @classmethod
     def measure(
@@ -110,38 +136,51 @@ class Tags(Head):
         return {"tags": self.mlp(mixed)}
 
     def loss(self, logits: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Cross-entropy of the clips' mean logits, over labelled (clip, class) cells or with ``softmax`` over labelled clips.
+        """Cross-entropy of the clips' logits, over labelled (clip, class) cells or with ``softmax`` over labelled clips.
 
         What is unlabelled does not count; 0 when there is nothing else.
         """
         mask, truth = targets["tags_mask"], targets["tags"][:, 0]
-        frames = mask.sum(dim=1)
-        clips = (logits["tags"].float() * mask).sum(dim=1) / frames.clamp(min=1.0)
+        clips, known = self._clip_logits(logits["tags"].float(), mask.amax(dim=2)), mask.amax(dim=1)
         if self.config.activation == "softmax":
             smoothing = self.config.label_smoothing
             terms = F.cross_entropy(clips, truth, reduction="none", label_smoothing=smoothing)
-            labelled = (frames > 0).all(dim=1).float()
+            labelled = known.amin(dim=1)
         else:
             terms = F.binary_cross_entropy_with_logits(clips, truth, reduction="none")
-            labelled = (frames > 0).float()
+            labelled = known
         return {"clip": self.config.weight * (terms * labelled).sum() / labelled.sum().clamp(min=1.0)}
 
+    def _clip_logits(self, frames: Tensor, real: Tensor) -> Tensor:
+        """Output ``[batch, frames, classes or hidden]``, ``real`` frames ``[batch, frames]`` -> logits ``[batch, classes]``."""
+        if self.pooling:
+            clips: Tensor = self.last(self.pooling(frames, real))
+            return clips
+        return (frames * real[:, :, None]).sum(dim=1) / real.sum(dim=1, keepdim=True).clamp(min=1.0)
+
     def activations(self, logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The logits themselves, which :meth:`pool` averages before it makes probabilities of them."""
+        """The output itself, which :meth:`pool` makes probabilities of."""
         return {name: values.float() for name, values in logits.items()}
 
+    @torch.no_grad()
     def pool(self, activations: Activations, rate: float) -> Activations:
-        """Frame logits -> ``tags`` ``[1, classes]``, the mean over windows of the probabilities that their mean logits give.
+        """Activations of all frames -> ``tags`` ``[1, classes]``, the mean over windows of the probabilities of their logits.
 
         Windows are ``clip_seconds`` long and begin half of that apart; the last one ends with the recording, and a recording
         that is shorter is one window.
         """
-        logits = activations["tags"]
+        frames = activations["tags"]
         length, hop = (max(1, round(seconds * rate)) for seconds in (self.config.clip_seconds, self.config.clip_seconds / 2))
-        windows = plan(len(logits), length, length - hop)
-        means = np.stack([logits[w.start : w.start + w.real].mean(axis=0, dtype=np.float64) for w in windows])
-        probabilities = softmax(means, axis=1) if self.config.activation == "softmax" else expit(means)
+        windows = plan(len(frames), length, length - hop)
+        logits = np.concatenate([self._window_logits(frames[w.start : w.start + w.real]) for w in windows])
+        probabilities = softmax(logits, axis=1) if self.config.activation == "softmax" else expit(logits)
         return {"tags": probabilities.mean(axis=0, keepdims=True).astype(np.float32)}
+
+    def _window_logits(self, frames: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """``[frames, classes or hidden]`` -> ``[1, classes]``."""
+        device = self.pooling.norm.weight.device if self.pooling else None
+        whole = torch.from_numpy(frames.astype(np.float32))[None].to(device)
+        return self._clip_logits(whole, whole.new_ones(whole.shape[:2])).double().cpu().numpy()
 
     def tune(self, references: Sequence[Annotation], activations: Sequence[Activations], rate: float) -> None:
         """With ``sigmoid``, the one threshold for all classes with the best micro F1; of equal ones the nearest to .5."""
@@ -192,12 +231,3 @@ class Tags(Head):
         # A float64 threshold: NumPy would round a Python number to the precision of the probabilities.
         found: Cells = probabilities > np.float64(threshold)
         return found
-
-
-def _mlp(config: TagsConfig, size: int, classes: int) -> nn.Sequential:
-    first: list[nn.Module] = [FrameContext(size, config.context)] if config.context else []
-    if config.norm:
-        first.append(nn.LayerNorm(size))
-    if config.hidden:
-        first += [nn.Linear(size, config.hidden), Dropout(config.dropout), nn.ReLU()]
-    return nn.Sequential(*first, nn.Linear(config.hidden or size, classes))
