@@ -28,7 +28,11 @@ NONE = "backbone={name: log_mel, window: 1.0}"
 WHISPER = "backbone={name: whisper, weights: '${ETUDE_SHARED}/weights/whisper-tiny-encoder', window: 1.0, normalize: true}"
 NANO = "backbone={name: mert, weights: etude-nano, window: 1.0}"
 LORA = "method={name: lora, rank: 8, sites: [attn.q, attn.v], blocks: all}"
-LINEAR = "heads={tags: {activation: softmax, label_smoothing: 0.05, norm: true, hidden: 0}}"
+LINEAR = [
+    "heads={tags: {activation: softmax, label_smoothing: 0.05, norm: true, hidden: 0}}",
+    "mix.layers=all",
+    "train.evaluate_every=3",
+]
 
 
 def form(name: str) -> str:
@@ -61,7 +65,7 @@ def run_one(system: str, seed: int, share: float, epochs: int, out: Path) -> Non
     from etude.adapters.training.recipe import load_recipe
 
     started = time.time()
-    overrides = [f"name={out.stem}", f"seed={seed}", f"train.share={share}", f"train.epochs={epochs}", LINEAR]
+    overrides = [f"name={out.stem}", f"seed={seed}", f"train.share={share}", f"train.epochs={epochs}", *LINEAR]
     recipe = load_recipe("instrument-notes", [*overrides, *SYSTEMS[system][1]])
     made = artifact.load(train(recipe, out.with_suffix(".run"), out.with_suffix(""), fresh=True))
     trained = sum(made.manifest.trainable.values())

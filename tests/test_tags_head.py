@@ -12,9 +12,10 @@ from pydantic import ValidationError
 from sklearn import metrics
 
 from etude.adapters.annotations import Annotation, Note
+from etude.adapters.clip_head import GRID
 from etude.adapters.errors import UserError
 from etude.adapters.heads import FrameGrid
-from etude.adapters.heads.tags import GRID, Tags, TagsConfig
+from etude.adapters.heads.tags import Tags, TagsConfig
 from etude.adapters.statistics_pooling import StatisticsPooling
 from etude.adapters.tag_scoring import exact_matches, label_ranking_average_precision, micro_f1, tag_cells, tag_scores
 

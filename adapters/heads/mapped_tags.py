@@ -16,8 +16,8 @@ from torch import Tensor
 
 from etude.adapters import label_mapping
 from etude.adapters.backbones import Backbone
+from etude.adapters.clip_head import ClipConfig, ClipHead
 from etude.adapters.heads import HeadConfig
-from etude.adapters.heads.tags import ClipConfig, Tags
 
 
 class MappedTagsConfig(ClipConfig):
@@ -31,8 +31,8 @@ class MappedTagsConfig(ClipConfig):
     """Source classes per class, with ``names`` and ``data`` at most."""
 
 
-class MappedTags(Tags):
-    """One output ``tags``, as in :class:`Tags`: sums or means of the backbone's own logits."""
+class MappedTags(ClipHead):
+    """Its output is sums or means of the backbone's own logits."""
 
     Config: ClassVar[type[HeadConfig]] = MappedTagsConfig
     config: MappedTagsConfig

@@ -1,9 +1,7 @@
 """Tags of whole clips: the predominant instruments, or any other words that hold for a recording from start to end.
 
-A small MLP gives logits per frame; their mean over a clip is trained, as one class of many (``softmax``) or as any number of
-classes at once (``sigmoid``). Both and the window average follow Zhong et al., APSIPA 2023 (arXiv 2306.08850), who choose the
-threshold on their test data; here it is chosen on validation data. With ``pooling: statistics`` the hidden layer is pooled over
-the clip instead, and the last layer sees the clip as a whole.
+A small MLP gives logits per frame, and a clip's are their mean (Zhong et al., APSIPA 2023, arXiv 2306.08850). With ``pooling:
+statistics`` the hidden layer is pooled over the clip instead, and the last layer sees the clip as a whole.
 """
 
 from __future__ import annotations
@@ -11,43 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from pydantic import Field, model_validator
-from scipy.special import expit, softmax
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from etude.adapters.annotations import Annotation
+from etude.adapters.clip_head import ClipConfig, ClipHead
 from etude.adapters.dropout import Dropout
-from etude.adapters.errors import UserError
 from etude.adapters.frame_context import FrameContext
-from etude.adapters.heads import Activations, FrameGrid, Head, HeadConfig
-from etude.adapters.inference.windows import plan
+from etude.adapters.heads import HeadConfig
 from etude.adapters.statistics_pooling import StatisticsPooling
-from etude.adapters.tag_scoring import Cells, exact_matches, labelled_cells, micro_f1, openmic_f1, tag_cells, tag_scores
-from etude.adapters.vocabulary import Vocabulary
-
-GRID = tuple(round(0.02 * step, 2) for step in range(50))
-"""Thresholds that are tried; the published grid ends at .78."""
-DEFAULT = 0.5
-
-
-class ClipConfig(HeadConfig):
-    """How a clip is judged."""
-
-    activation: Literal["sigmoid", "softmax"] = "sigmoid"
-    """``softmax`` where every recording has exactly one tag, ``sigmoid`` where it may have any number."""
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
-    clip_seconds: float = Field(1.0, gt=0)
-    """In prediction, logits are averaged over windows of this length, which begin half of it apart."""
-
-    @model_validator(mode="after")
-    def _smoothing_is_for_single_labels(self) -> Self:
-        if self.label_smoothing and self.activation == "sigmoid":
-            raise ValueError("label_smoothing needs 'activation: softmax'")
-        return self
 
 
 class TagsConfig(ClipConfig):
@@ -71,163 +40,34 @@ class TagsConfig(ClipConfig):
         return self
 
 
-class Tags(Head):
-    """One output ``tags``: logits ``[..., classes]``, or with ``pooling: statistics`` features ``[..., hidden]``; they are its
-    activations, too, and :meth:`pool` makes probabilities of the clip."""
+class Tags(ClipHead):
+    """Its output is logits ``[..., classes]``, or with ``pooling: statistics`` the hidden layer ``[..., hidden]``."""
 
     Config: ClassVar[type[HeadConfig]] = TagsConfig
-    config: ClipConfig
-    vocabulary: ClassVar[Vocabulary] = "tags"
+    config: TagsConfig
 
-    def __init__(self, config: ClipConfig, labels: Sequence[str], hidden_size: int, statistics: Mapping[str, Any]) -> None:
+    def __init__(self, config: TagsConfig, labels: Sequence[str], hidden_size: int, statistics: Mapping[str, Any]) -> None:
         super().__init__(config, labels, hidden_size, statistics)
-        self.pooling: StatisticsPooling | None = None
-        if isinstance(config, TagsConfig):
-            self._add_layers(config, hidden_size)
-        self.thresholds = {"tags": DEFAULT} if config.activation == "sigmoid" else {}
-
-    def _add_layers(self, config: TagsConfig, size: int) -> None:
-        first: list[nn.Module] = [FrameContext(size, config.context)] if config.context else []
+        first: list[nn.Module] = [FrameContext(hidden_size, config.context)] if config.context else []
         if config.norm:
-            first.append(nn.LayerNorm(size))
+            first.append(nn.LayerNorm(hidden_size))
+        self.pooling: StatisticsPooling | None = None
         if config.pooling == "statistics":
-            self.mlp = nn.Sequential(*first, nn.Linear(size, config.hidden), nn.ReLU())
+            self.mlp = nn.Sequential(*first, nn.Linear(hidden_size, config.hidden), nn.ReLU())
             self.pooling = StatisticsPooling(config.hidden)
-            self.last = nn.Sequential(Dropout(config.dropout), nn.Linear(3 * config.hidden, len(self.labels)))
+            self.last = nn.Sequential(Dropout(config.dropout), nn.Linear(3 * config.hidden, len(labels)))
             return
         if config.hidden:
-            first += [nn.Linear(size, config.hidden), Dropout(config.dropout), nn.ReLU()]
-        self.mlp = nn.Sequential(*first, nn.Linear(config.hidden or size, len(self.labels)))
-
-    @classmethod
-    def measure(
-        cls, config: ClipConfig, labels: Sequence[str], annotations: Sequence[Annotation], rate: float
-    ) -> dict[str, Any]:
-        """Nothing is measured, but the annotations are checked.
-
-        Raises :class:`UserError` when no recording has tags, and with ``softmax`` when one has not exactly one or when it is
-        not known of every class whether it is the one.
-        """
-        where = f"heads.{cls.__module__.rpartition('.')[2]}"
-        known = [annotation.tags for annotation in annotations if annotation.tags is not None]
-        if not known:
-            raise UserError("no training recording has tags", where=where, fix="remove this head, or annotate some")
-        partial = [annotation.unlabelled_tags for annotation in annotations if annotation.unlabelled_tags]
-        if partial and config.activation == "softmax":
-            what = f"{len(partial)} of {len(known)} training recordings are partially labelled (one lacks {partial[0][0]!r})"
-            raise UserError(
-                what, where=f"{where}.activation", fix="set it to sigmoid, which learns from labelled classes alone"
-            )
-        wrong = [tags for tags in known if len(tags) != 1]
-        if wrong and config.activation == "softmax":
-            one = f"one has {', '.join(map(repr, wrong[0]))}" if wrong[0] else "one has none"
-            what = f"{len(wrong)} of {len(known)} training recordings have not exactly one tag ({one})"
-            raise UserError(what, where=f"{where}.activation", fix="set it to sigmoid")
-        return {}
-
-    def targets(self, annotation: Annotation, grid: FrameGrid) -> dict[str, NDArray[np.float32]]:
-        """``tags`` ``[1, classes]`` and ``tags_mask`` ``[frames, classes]``: 1 in real frames of labelled classes."""
-        mask = np.zeros((grid.frames, len(self.labels)), np.float32)
-        mask[: grid.real] = labelled_cells([annotation], self.labels)
-        return {"tags": tag_cells([annotation], self.labels).astype(np.float32), "tags_mask": mask}
+            first += [nn.Linear(hidden_size, config.hidden), Dropout(config.dropout), nn.ReLU()]
+        self.mlp = nn.Sequential(*first, nn.Linear(config.hidden or hidden_size, len(labels)))
 
     def forward(self, mixed: Tensor) -> dict[str, Tensor]:
         """See :class:`Head`."""
         return {"tags": self.mlp(mixed)}
 
-    def loss(self, logits: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Cross-entropy of the clips' logits, over labelled (clip, class) cells or with ``softmax`` over labelled clips.
-
-        What is unlabelled does not count; 0 when there is nothing else.
-        """
-        mask, truth = targets["tags_mask"], targets["tags"][:, 0]
-        clips, known = self._clip_logits(logits["tags"].float(), mask.amax(dim=2)), mask.amax(dim=1)
-        if self.config.activation == "softmax":
-            smoothing = self.config.label_smoothing
-            terms = F.cross_entropy(clips, truth, reduction="none", label_smoothing=smoothing)
-            labelled = known.amin(dim=1)
-        else:
-            terms = F.binary_cross_entropy_with_logits(clips, truth, reduction="none")
-            labelled = known
-        return {"clip": self.config.weight * (terms * labelled).sum() / labelled.sum().clamp(min=1.0)}
-
-    def _clip_logits(self, frames: Tensor, real: Tensor) -> Tensor:
-        """Output ``[batch, frames, classes or hidden]``, ``real`` frames ``[batch, frames]`` -> logits ``[batch, classes]``."""
-        if self.pooling:
-            clips: Tensor = self.last(self.pooling(frames, real))
-            return clips
-        return (frames * real[:, :, None]).sum(dim=1) / real.sum(dim=1, keepdim=True).clamp(min=1.0)
-
-    def activations(self, logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The output itself, which :meth:`pool` makes probabilities of."""
-        return {name: values.float() for name, values in logits.items()}
-
-    @torch.no_grad()
-    def pool(self, activations: Activations, rate: float) -> Activations:
-        """Activations of all frames -> ``tags`` ``[1, classes]``, the mean over windows of the probabilities of their logits.
-
-        Windows are ``clip_seconds`` long and begin half of that apart; the last one ends with the recording, and a recording
-        that is shorter is one window.
-        """
-        frames = activations["tags"]
-        length, hop = (max(1, round(seconds * rate)) for seconds in (self.config.clip_seconds, self.config.clip_seconds / 2))
-        windows = plan(len(frames), length, length - hop)
-        logits = np.concatenate([self._window_logits(frames[w.start : w.start + w.real]) for w in windows])
-        probabilities = softmax(logits, axis=1) if self.config.activation == "softmax" else expit(logits)
-        return {"tags": probabilities.mean(axis=0, keepdims=True).astype(np.float32)}
-
-    def _window_logits(self, frames: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-        """``[frames, classes or hidden]`` -> ``[1, classes]``."""
-        device = self.pooling.norm.weight.device if self.pooling else None
-        whole = torch.from_numpy(frames.astype(np.float32))[None].to(device)
-        return self._clip_logits(whole, whole.new_ones(whole.shape[:2])).double().cpu().numpy()
-
-    def tune(self, references: Sequence[Annotation], activations: Sequence[Activations], rate: float) -> None:
-        """With ``sigmoid``, the one threshold for all classes with the best micro F1; of equal ones the nearest to .5."""
-        if self.config.activation == "softmax":
-            return
-        truth, probabilities, labelled = self._labelled(references, activations)
-        scores = [
-            (micro_f1(truth, labelled & self._found(probabilities, threshold)), -round(abs(threshold - DEFAULT), 9), threshold)
-            for threshold in GRID
-        ]
-        self.thresholds = {"tags": max(scores)[-1]}
-
-    def decode(self, activations: Activations, rate: float) -> Annotation:
-        """The tags above the threshold, with ``softmax`` the most probable one; their confidences are the probabilities."""
-        [row], [found] = activations["tags"], self._estimate(activations["tags"])
-        confidences = {self.labels[index]: float(row[index]) for index in np.flatnonzero(found)}
-        return Annotation(tags=tuple(confidences), tag_confidences=confidences)
-
-    def score(self, references: Sequence[Annotation], activations: Sequence[Activations], rate: float) -> dict[str, Any]:
-        """See :func:`~etude.adapters.tag_scoring.tag_scores`; with ``sigmoid`` also ``openmic_f1``, and with ``softmax``
-        ``accuracy``, the share of exact clips among those whose classes are all labelled."""
-        truth, probabilities, labelled = self._labelled(references, activations)
-        estimate = self._estimate(probabilities)
-        scores = tag_scores(truth, probabilities, estimate, self.labels, labelled)
-        if self.config.activation == "sigmoid":
-            scores["openmic_f1"] = openmic_f1(truth, probabilities, labelled)
-        else:
-            whole = labelled.all(axis=1)
-            scores["accuracy"] = exact_matches(truth[whole], estimate[whole])
-        return scores
-
-    def _labelled(
-        self, references: Sequence[Annotation], activations: Sequence[Activations]
-    ) -> tuple[Cells, NDArray[np.floating[Any]], Cells]:
-        """Truth, probabilities and what is labelled, ``[clips, classes]``, of the recordings with annotated tags."""
-        pairs = [pair for pair in zip(references, activations, strict=True) if pair[0].tags is not None]
-        annotations = [annotation for annotation, _ in pairs]
-        probabilities = np.concatenate([np.zeros((0, len(self.labels)), np.float32), *(own["tags"] for _, own in pairs)])
-        return tag_cells(annotations, self.labels), probabilities, labelled_cells(annotations, self.labels)
-
-    def _estimate(self, probabilities: NDArray[np.floating[Any]]) -> Cells:
-        if self.config.activation == "sigmoid":
-            return self._found(probabilities, self.thresholds["tags"])
-        estimate: Cells = np.arange(len(self.labels)) == probabilities.argmax(axis=1)[:, None]
-        return estimate
-
-    def _found(self, probabilities: NDArray[np.floating[Any]], threshold: float) -> Cells:
-        # A float64 threshold: NumPy would round a Python number to the precision of the probabilities.
-        found: Cells = probabilities > np.float64(threshold)
-        return found
+    def clip_logits(self, frames: Tensor, real: Tensor) -> Tensor:
+        """See :class:`ClipHead`."""
+        if self.pooling is None:
+            return super().clip_logits(frames, real)
+        logits: Tensor = self.last(self.pooling(frames, real))
+        return logits
