@@ -50,9 +50,9 @@ def load_tensors(
     return tensors, _commit(path)
 
 
-def load_config(weights: str, revision: str | None = None) -> dict[str, Any] | None:
-    """``config.json`` of a local folder or Hub repository, None when it has none. Raises :class:`UserError`."""
-    path = _fetch(weights, ("config.json",), revision)
+def load_config(weights: str, revision: str | None = None, name: str = "config.json") -> dict[str, Any] | None:
+    """The JSON file ``name`` of a local folder or Hub repository, None when it has none. Raises :class:`UserError`."""
+    path = _fetch(weights, (name,), revision)
     if path is None:
         return None
     try:

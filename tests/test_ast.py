@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification, ASTModel
 
@@ -322,13 +323,24 @@ def test_hub_checkpoint(folder, tmp_path, monkeypatch):
 
     def download(repository, name, *, revision=None):
         asked.append(name)
+        if name == "preprocessor_config.json":
+            raise LocalEntryNotFoundError("offline, and cached by something that did not need it")
         return str(snapshot / name)
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     backbone = build("MIT/ast-finetuned-audioset-10-10-0.4593", window=0.5)
     assert (backbone.revision, backbone.licence) == (commit, "BSD-3-Clause")
     assert backbone.fingerprint() == build(folder, window=0.5).fingerprint()
-    assert set(asked) == {"config.json", "model.safetensors"}
+    assert set(asked) == {"config.json", "preprocessor_config.json", "model.safetensors"}
+
+
+def test_normalisation_of_other_data_is_refused(folder, tmp_path):
+    rewrite(folder, tmp_path)
+    ASTFeatureExtractor().save_pretrained(tmp_path)
+    assert build(tmp_path, window=0.5).fingerprint() == build(folder, window=0.5).fingerprint()
+    ASTFeatureExtractor(mean=-6.845978, std=5.5654526).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=r"normalised with mean -6\.845978 and deviation 5\.5654526, not those of AudioSet"):
+        build(tmp_path, window=0.5)
 
 
 @pytest.mark.parametrize(

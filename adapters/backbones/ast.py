@@ -18,7 +18,7 @@ from etude.adapters.backbones import Backbone, BackboneConfig
 from etude.adapters.checkpoints import find_licence, load_config, load_into, load_tensors, random_size, seeded
 from etude.adapters.errors import UserError
 from etude.adapters.frequency_attention import FrequencyAttention
-from etude.adapters.kaldi_fbank import BANDS, FRAME, HOP, SAMPLE_RATE, KaldiFilterbank, as_audioset
+from etude.adapters.kaldi_fbank import BANDS, DEVIATION, FRAME, HOP, MEAN, SAMPLE_RATE, KaldiFilterbank, as_audioset
 
 SIZES: dict[str, dict[str, Any]] = {
     "tiny": {
@@ -227,6 +227,7 @@ def _load(weights: str, revision: str | None) -> tuple[ASTForAudioClassification
             where=weights,
             fix="use one of the 10-10 models, MIT/ast-finetuned-audioset-10-10-0.4593 say",
         )
+    _check_normalisation(weights, revision)
     tensors, commit = load_tensors(weights, revision)
     tensors = {_current(name): tensor for name, tensor in tensors.items()}
     if not any(name.startswith("classifier.") for name in tensors):
@@ -234,6 +235,20 @@ def _load(weights: str, revision: str | None) -> tuple[ASTForAudioClassification
     installed = _installed_names(model)
     load_into(model, {installed.get(name, name): tensor for name, tensor in tensors.items()}, weights)
     return model, labels, commit
+
+
+def _check_normalisation(weights: str, revision: str | None) -> None:
+    try:
+        stored = load_config(weights, revision, "preprocessor_config.json") or {}
+    except UserError:  # offline, and the rest was cached without it
+        return
+    used = stored.get("mean", MEAN), stored.get("std", DEVIATION)
+    if used != (MEAN, DEVIATION):
+        raise UserError(
+            f"was trained on log-mel normalised with mean {used[0]} and deviation {used[1]}, not those of AudioSet",
+            where=f"{weights}, preprocessor_config.json",
+            fix="use a model trained on AudioSet, MIT/ast-finetuned-audioset-10-10-0.4593 say",
+        )
 
 
 def _installed_names(model: nn.Module) -> dict[str, str]:
