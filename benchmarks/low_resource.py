@@ -59,8 +59,8 @@ def main() -> None:
         axis.set_xticks(percent, [f"{value:.0f}" for value in percent])
         axis.minorticks_off()
         axis.grid(alpha=0.3)
-    axes[0][0].legend(frameon=False)
-    figure.tight_layout()
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="upper center", ncols=len(SYSTEMS), frameon=False)
+    figure.tight_layout(rect=(0, 0, 1, 0.92))
     figure.savefig(arguments.plot, dpi=110)
 
 
