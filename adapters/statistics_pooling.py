@@ -25,8 +25,9 @@ class StatisticsPooling(nn.Module):
         with 0 do not -> ``[batch, 3 * size]``."""
         kept = real[:, :, None]
         count = kept.sum(dim=1).clamp(min=1.0)
-        mean = (features * kept).sum(dim=1) / count
+        features = features * kept
+        mean = features.sum(dim=1) / count
         variance = ((features - mean[:, None]).square() * kept).sum(dim=1) / count
         deviation = (variance + SMALLEST_VARIANCE).sqrt()
-        pooled: Tensor = self.norm(torch.cat([mean, deviation, (features * kept).amax(dim=1)], dim=-1))
+        pooled: Tensor = self.norm(torch.cat([mean, deviation, features.amax(dim=1)], dim=-1))
         return pooled

@@ -24,10 +24,11 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from technique_table import WHISPER as WHISPER_OF
 from technique_table import run_all
 
 NONE = "backbone={name: log_mel, window: 1.0}"
-WHISPER = "backbone={name: whisper, weights: '${ETUDE_SHARED}/weights/whisper-tiny-encoder', window: 1.0, normalize: true}"
+WHISPER = WHISPER_OF % "1.0"
 NANO = "backbone={name: mert, weights: etude-nano, window: 1.0}"
 LORA = "method={name: lora, rank: 8, sites: [attn.q, attn.v], blocks: all}"
 SETTINGS = [

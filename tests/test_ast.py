@@ -341,6 +341,9 @@ def test_normalisation_of_other_data_is_refused(folder, tmp_path):
     ASTFeatureExtractor(mean=-6.845978, std=5.5654526).save_pretrained(tmp_path)
     with pytest.raises(UserError, match=r"normalised with mean -6\.845978 and deviation 5\.5654526, not those of AudioSet"):
         build(tmp_path, window=0.5)
+    (tmp_path / "preprocessor_config.json").write_text("{")
+    with pytest.raises(UserError, match="is not valid JSON"):
+        build(tmp_path, window=0.5)
 
 
 @pytest.mark.parametrize(

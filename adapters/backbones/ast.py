@@ -7,6 +7,7 @@ steps per second. Trained to tag 10-s clips of AudioSet, whose 527 classes :meth
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -240,8 +241,10 @@ def _load(weights: str, revision: str | None) -> tuple[ASTForAudioClassification
 def _check_normalisation(weights: str, revision: str | None) -> None:
     try:
         stored = load_config(weights, revision, "preprocessor_config.json") or {}
-    except UserError:  # offline, and the rest was cached without it
-        return
+    except UserError:
+        if Path(weights).is_dir():
+            raise
+        return  # offline, and the rest was cached without it
     used = stored.get("mean", MEAN), stored.get("std", DEVIATION)
     if used != (MEAN, DEVIATION):
         raise UserError(

@@ -74,7 +74,10 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, mixed: Tensor) -> dict[str, Tensor]:
-        """Mixed states ``[batch, frames, hidden]`` -> logits by output name, each ``[batch, frames, classes]``."""
+        """Mixed states ``[batch, frames, hidden]`` -> logits by output name, each ``[batch, frames, classes]``.
+
+        A head whose last layer reads whole clips gives what that layer reads instead; :meth:`loss` and :meth:`pool` go on.
+        """
 
     @abstractmethod
     def loss(self, logits: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -59,9 +59,7 @@ class MappedTags(ClipHead):
         logits, truth, labelled = [], [], []
         for mixed, targets in batches:
             mask = targets["tags_mask"]
-            real = mask.amax(dim=-1, keepdim=True)
-            source = self._classify(mixed)
-            logits.append(((source * real).sum(dim=1) / real.sum(dim=1).clamp(min=1)).cpu().numpy())
+            logits.append(self.clip_logits(self._classify(mixed), mask.amax(dim=2)).cpu().numpy())
             truth.append(targets["tags"][:, 0].cpu().numpy() > 0)
             labelled.append(mask.amax(dim=1).cpu().numpy() > 0)
         found = map(np.concatenate, (logits, truth, labelled))

@@ -56,10 +56,10 @@ class Tags(ClipHead):
             self.mlp = nn.Sequential(*first, nn.Linear(hidden_size, config.hidden), nn.ReLU())
             self.pooling = StatisticsPooling(config.hidden)
             self.last = nn.Sequential(Dropout(config.dropout), nn.Linear(3 * config.hidden, len(labels)))
-            return
-        if config.hidden:
-            first += [nn.Linear(hidden_size, config.hidden), Dropout(config.dropout), nn.ReLU()]
-        self.mlp = nn.Sequential(*first, nn.Linear(config.hidden or hidden_size, len(labels)))
+        else:
+            if config.hidden:
+                first += [nn.Linear(hidden_size, config.hidden), Dropout(config.dropout), nn.ReLU()]
+            self.mlp = nn.Sequential(*first, nn.Linear(config.hidden or hidden_size, len(labels)))
 
     def forward(self, mixed: Tensor) -> dict[str, Tensor]:
         """See :class:`Head`."""
