@@ -4,7 +4,7 @@
     ETUDE_SHARED=../shared python benchmarks/reprogramming_table.py --systems whisper-probe whisper-unet --seeds 1
 
 The systems are those of Chen & Lerch (MMM 2023) on what runs here: a linear head, a CNN or U-Net without any backbone, CNN or
-U-Net in front of it, an added input, LoRA. Every run is ``recipes/instrument-notes.yaml`` on the 14 instruments of the
+U-Net in front of it, an added input, LoRA. Every run is ``recipes/instrument-notes.yaml`` on the 15 instruments of the
 Philharmonia with the overrides of ``SETTINGS`` and ``SYSTEMS``, on a share of the training notes: a method in front of a
 backbone runs the whole of it forth and back in every step. Prints the table and draws ``docs/reprogramming.png``. Finished
 runs in ``--out`` are kept.
