@@ -1,8 +1,8 @@
 """What heads for tags of whole clips share: how a clip's frames become one, the loss, thresholds, decoding and scores.
 
-The loss is that of one class of many (``softmax``) or of any number of classes at once (``sigmoid``). Both and the average over
-windows follow Zhong et al., APSIPA 2023 (arXiv 2306.08850), who choose the threshold on their test data; here it is chosen on
-validation data.
+The loss is that of one class of many (``softmax``) or of any number of classes at once (``sigmoid``), unless told otherwise.
+Both and the average over windows follow Zhong et al., APSIPA 2023 (arXiv 2306.08850), who choose the threshold on their test
+data; here it is chosen on validation data.
 """
 
 from __future__ import annotations
@@ -35,15 +35,25 @@ class ClipConfig(HeadConfig):
 
     activation: Literal["sigmoid", "softmax"] = "sigmoid"
     """``softmax`` where every recording has exactly one tag, ``sigmoid`` where it may have any number."""
+    loss: Literal["cross_entropy", "binary_cross_entropy"] | None = None
+    """``cross_entropy`` judges a clip as a whole, ``binary_cross_entropy`` each of its classes by itself; by default what the
+    activation asks for."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     clip_seconds: float = Field(1.0, gt=0)
     """In prediction, logits are averaged over windows of this length, which begin half of it apart."""
 
     @model_validator(mode="after")
     def _smoothing_is_for_single_labels(self) -> Self:
-        if self.label_smoothing and self.activation == "sigmoid":
-            raise ValueError("label_smoothing needs 'activation: softmax'")
+        if self.activation == "sigmoid" and self.loss == "cross_entropy":
+            raise ValueError("loss: cross_entropy needs 'activation: softmax'")
+        if self.label_smoothing and self.binary:
+            raise ValueError("label_smoothing needs the loss cross_entropy, and 'activation: softmax'")
         return self
+
+    @property
+    def binary(self) -> bool:
+        """Whether the loss judges each class by itself."""
+        return self.loss == "binary_cross_entropy" or self.activation == "sigmoid"
 
 
 class ClipHead(Head):
@@ -91,13 +101,13 @@ class ClipHead(Head):
         return {"tags": tag_cells([annotation], self.labels).astype(np.float32), "tags_mask": mask}
 
     def loss(self, logits: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Cross-entropy of the clips' logits, over labelled (clip, class) cells or with ``softmax`` over labelled clips.
+        """Cross-entropy of the clips' logits: over labelled clips, or when it is binary over labelled (clip, class) cells.
 
         What is unlabelled does not count; 0 when there is nothing else.
         """
         mask, truth = targets["tags_mask"], targets["tags"][:, 0]
         clips, known = self.clip_logits(logits["tags"].float(), mask.amax(dim=2)), mask.amax(dim=1)
-        if self.config.activation == "softmax":
+        if not self.config.binary:
             smoothing = self.config.label_smoothing
             terms = F.cross_entropy(clips, truth, reduction="none", label_smoothing=smoothing)
             labelled = known.amin(dim=1)

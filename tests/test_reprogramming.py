@@ -131,6 +131,28 @@ def test_forms_for_spectrograms_refuse_a_waveform(form):
         make_model("mert", form)
 
 
+@pytest.mark.parametrize(("name", "form", "field"), [("mert", "additive", "mask_bands"), ("whisper", "film", "mask_frames")])
+def test_masks_without_a_spectrogram_to_mask_are_refused(name, form, field):
+    with pytest.raises(UserError, match=rf"method\.{field}.*'{form}'"):
+        make_model(name, form, **{field: 4})
+
+
+def test_masks_hide_one_run_of_bands_and_one_of_frames_in_training_alone():
+    model, stored, _ = make_model("whisper", "additive", mask_bands=10, mask_frames=30)
+    front, ones = model.wrapper, torch.ones(1000, *stored.shape[2:])
+    front.eval()
+    assert torch.equal(front.input(ones), ones)
+    front.train()
+    hidden = front.input(ones) == 0
+    for size, longest, along in ((hidden.shape[1], 10, hidden.all(dim=2)), (hidden.shape[2], 30, hidden.all(dim=1))):
+        lengths = along.sum(dim=1)
+        edges = along.int().diff(dim=1, prepend=torch.zeros(1000, 1), append=torch.zeros(1000, 1))
+        assert ((edges > 0).sum(dim=1) <= 1).all(), "one run"
+        assert set(lengths.tolist()) == set(range(longest + 1)), "every length up to the longest"
+        assert along.any(dim=0).sum() == size, "every place, the ends included"
+    assert torch.equal(hidden, hidden.all(dim=2, keepdim=True) | hidden.all(dim=1, keepdim=True))
+
+
 def test_film_refuses_a_state_that_is_not_there():
     with pytest.raises(UserError, match=r"method\.block: random:tiny has no state 4.*states are 0 to 3"):
         make_model("mert", "film", block=4)

@@ -83,13 +83,21 @@ def test_targets_by_hand():
         head.targets(tagged("clo"), FrameGrid(0, 2, RATE, 2))
 
 
-@pytest.mark.parametrize("fields", [{}, {"activation": "softmax"}, {"activation": "softmax", "label_smoothing": 0.1}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"activation": "softmax", "loss": "binary_cross_entropy"},
+        {"activation": "softmax"},
+        {"activation": "softmax", "label_smoothing": 0.1},
+    ],
+)
 def test_loss_is_pytorchs_own_of_the_mean_logits(fields):
     head = make_head(weight=2.0, **fields)
     logits, annotations = torch.randn(3, 5, 3), [tagged("cel"), Annotation(), tagged("flu")]
     loss = head.loss({"tags": logits}, targets(head, annotations, real=4))["clip"]
     clips = logits[[0, 2], :4].mean(dim=1)
-    if fields:
+    if fields and "loss" not in fields:
         expected = torch.nn.CrossEntropyLoss(label_smoothing=head.config.label_smoothing)(clips, torch.tensor([0, 2]))
     else:
         expected = torch.nn.BCEWithLogitsLoss()(clips, torch.tensor([[1.0, 0, 0], [0, 0, 1]]))
@@ -409,7 +417,9 @@ def test_measure_checks_the_tags():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"label_smoothing": 0.1}, "label_smoothing needs 'activation: softmax'"),
+        ({"label_smoothing": 0.1}, "label_smoothing needs the loss cross_entropy, and 'activation: softmax'"),
+        ({"label_smoothing": 0.1, "activation": "softmax", "loss": "binary_cross_entropy"}, "label_smoothing needs the loss"),
+        ({"loss": "cross_entropy"}, "loss: cross_entropy needs 'activation: softmax'"),
         ({"clip_seconds": 0}, "greater than 0"),
         ({"activation": "relu"}, "'sigmoid' or 'softmax'"),
         ({"hidden": -1}, "greater than or equal to 0"),

@@ -8,7 +8,8 @@ output replaces the spectrogram.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Literal, TypeVar, cast
 
 import torch
@@ -20,6 +21,7 @@ from etude.adapters.backbones import INPUT, Backbone
 from etude.adapters.errors import UserError
 from etude.adapters.methods import Method, MethodConfig, Wrapper
 from etude.adapters.site_update import SiteUpdate
+from etude.adapters.spec_augment import SpecAugment
 
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 NEARLY_ZERO = 1e-3
@@ -37,6 +39,10 @@ class ReprogrammingConfig(MethodConfig):
     """Channels of ``generator`` and ``film``; 135 and 54 when omitted."""
     block: int | None = Field(None, ge=0)
     """The state that ``film`` reads; the one after two thirds of the blocks when omitted."""
+    mask_bands: int = Field(0, ge=0)
+    """SpecAugment: in each training window a run of up to so many bands of the spectrogram is hidden."""
+    mask_frames: int = Field(0, ge=0)
+    """The same in mel frames."""
 
 
 class Reprogramming(Method):
@@ -64,17 +70,25 @@ class Reprogramming(Method):
         """The chosen form, untrained. Raises :class:`UserError` where the backbone's input is not what the form takes."""
         form, shape = self.config.form, backbone.prepared_shape
         width = self.config.width or WIDTHS.get(form, 0)
+        if form == "film" or len(shape) != 2:
+            self._refuse_masks("reads frozen states" if form == "film" else "is given a waveform here")
         if form == "film":
             return Film(self._state(backbone), backbone.hidden_size, width)
-        if form == "additive":
-            return Additive(shape)
-        if len(shape) != 2:
+        if form != "additive" and len(shape) != 2:
             raise UserError(
                 f"'{form}' changes a spectrogram, but {backbone.id} takes a waveform",
                 where="method.form",
                 fix="use additive, or a backbone with spectrogram input",
             )
-        return {"cnn": Cnn, "unet": UNet}[form]() if form != "generator" else Generator(shape[0], width)
+        front = Additive(shape) if form == "additive" else Generator(shape[0], width) if form == "generator" else PLAIN[form]()
+        front.masks = SpecAugment(self.config.mask_bands, self.config.mask_frames)
+        return front
+
+    def _refuse_masks(self, why: str) -> None:
+        for field in ("mask_bands", "mask_frames"):
+            if getattr(self.config, field):
+                what = f"hides a part of a spectrogram, but '{self.config.form}' {why}"
+                raise UserError(what, where=f"method.{field}", fix="remove it")
 
     def _state(self, backbone: Backbone) -> int:
         count, chosen = backbone.num_blocks, self.config.block
@@ -83,19 +97,35 @@ class Reprogramming(Method):
         return round(count * 2 / 3) if chosen is None else chosen
 
 
-class Additive(Wrapper):
+class Front(Wrapper):
+    """In front of the backbone; what :meth:`change` is given has gone through ``masks`` in training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.masks = SpecAugment(0, 0)
+
+    def input(self, prepared: Tensor) -> Tensor:
+        """See :class:`Wrapper`."""
+        return self.change(cast(Tensor, self.masks(prepared)))
+
+    @abstractmethod
+    def change(self, prepared: Tensor) -> Tensor:
+        """As :meth:`input`."""
+
+
+class Additive(Front):
     """One array that is added to every window (AST-NRP on spectrograms, II-NMR on waveforms); it fixes the window's length."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
         self.input_noise = nn.Parameter(torch.zeros(shape))
 
-    def input(self, prepared: Tensor) -> Tensor:
-        """See :class:`Wrapper`."""
+    def change(self, prepared: Tensor) -> Tensor:
+        """See :class:`Front`."""
         return prepared + self.input_noise
 
 
-class Cnn(Wrapper):
+class Cnn(Front):
     """Two 3 x 3 convolutions of one channel (AST-CNNRP), here added to the spectrogram."""
 
     def __init__(self) -> None:
@@ -103,13 +133,13 @@ class Cnn(Wrapper):
         last = _shrunk(nn.Conv2d(1, 1, 3, padding=1))
         self.input_layers = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.GELU(), last)
 
-    def input(self, prepared: Tensor) -> Tensor:
-        """See :class:`Wrapper`."""
+    def change(self, prepared: Tensor) -> Tensor:
+        """See :class:`Front`."""
         image = prepared[:, None]
         return cast(Tensor, image + self.input_layers(image))[:, 0]
 
 
-class UNet(Wrapper):
+class UNet(Front):
     """A U-Net of 1, 4 and 8 channels (AST-URP). There is no ReLU at its end: a log-mel is negative in most places."""
 
     def __init__(self) -> None:
@@ -124,8 +154,8 @@ class UNet(Wrapper):
         nn.init.ones_(self.input_out.weight)
         nn.init.zeros_(cast(Tensor, self.input_out.bias))
 
-    def input(self, prepared: Tensor) -> Tensor:
-        """See :class:`Wrapper`."""
+    def change(self, prepared: Tensor) -> Tensor:
+        """See :class:`Front`."""
         image = prepared[:, None]
         first = self.input_down1(image)
         second = self.input_down2(F.max_pool2d(first, 2))
@@ -135,7 +165,11 @@ class UNet(Wrapper):
         return cast(Tensor, self.input_out(up + image))[:, 0]
 
 
-class Generator(Wrapper):
+PLAIN: dict[str, Callable[[], Front]] = {"cnn": Cnn, "unet": UNet}
+"""Forms that need to know nothing of the backbone."""
+
+
+class Generator(Front):
     """Convolutions over time whose output replaces the spectrogram (ID-NMR)."""
 
     def __init__(self, bands: int, width: int) -> None:
@@ -143,8 +177,8 @@ class Generator(Wrapper):
         self.input_layers = _convolutions(bands, width)
         self.input_out = nn.Linear(width, bands)
 
-    def input(self, prepared: Tensor) -> Tensor:
-        """See :class:`Wrapper`."""
+    def change(self, prepared: Tensor) -> Tensor:
+        """See :class:`Front`."""
         hidden: Tensor = self.input_layers(prepared)
         return cast(Tensor, self.input_out(hidden.mT)).mT
 
