@@ -136,16 +136,17 @@ def draw(results: dict[str, list[dict]], path: Path) -> None:  # type: ignore[ty
         base, _, way = name.partition(", ")
         mean, spread = summary(runs, "f1_macro")
         axis.errorbar(runs[0]["trained"], mean, spread, marker="o", capsize=3, color=COLOURS[base])
-        axis.annotate(
-            way, (runs[0]["trained"], mean), xytext=(5, 3), textcoords="offset points", fontsize=8, color=COLOURS[base]
-        )
+        left = way in ("CNN", "additive")  # these have a neighbour on their right
+        offset, side = ((-5, 3), "right") if left else ((5, 3), "left")
+        point = (runs[0]["trained"], mean)
+        axis.annotate(way, point, offset, textcoords="offset points", ha=side, fontsize=8, color=COLOURS[base])
     for base, colour in COLOURS.items():
         axis.plot([], [], marker="o", linestyle="", color=colour, label=base)
     axis.set(xscale="log", xlabel="trained parameters", ylabel="F1 macro, test notes")
     ticks = (2_000, 5_000, 10_000, 20_000, 50_000)
     axis.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
     axis.minorticks_off()
-    axis.margins(x=0.12)
+    axis.margins(x=0.15)
     axis.grid(alpha=0.3)
     axis.legend(frameon=False, loc="lower right")
     figure.tight_layout()
