@@ -20,6 +20,21 @@ from etude.adapters.heads import Head
 from etude.adapters.methods import Method
 
 
+@torch.no_grad()
+def copy_tensors(stored: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
+    """Copy ``stored`` into ``own``, in place. Raises :class:`UserError` when names or shapes differ, before it copies any."""
+    shapes = [{name: list(tensor.shape) for name, tensor in tensors.items()} for tensors in (stored, own)]
+    different = sorted(set(stored) ^ set(own)) or sorted(name for name in own if shapes[0][name] != shapes[1][name])
+    if different:
+        there, here = (sizes.get(different[0], "missing") for sizes in shapes)
+        raise UserError(
+            f"the adapter's tensors do not fit this model, first at '{different[0]}': {there} in the adapter, {here} here",
+            fix="use its own recipe, with its backbone.window",
+        )
+    for name, tensor in own.items():
+        tensor.copy_(stored[name])
+
+
 class WeightedSum(torch.autograd.Function):
     """``sum_i weights[i] * states[i]`` in one pass per state: autograd's own products would keep and fill as many copies."""
 
@@ -170,15 +185,9 @@ class AdaptedModel(nn.Module):
         """Copies of all trained tensors by artifact name, on the CPU."""
         return {name: tensor.detach().cpu().clone() for name, tensor in self._named_state().items()}
 
-    @torch.no_grad()
     def load_trainable(self, tensors: Mapping[str, Tensor]) -> None:
         """Copy trained tensors in place. Raises :class:`UserError` when names or shapes differ from this model's."""
-        own = self._named_state()
-        different = sorted(set(own) ^ set(tensors)) or sorted(n for n in own if own[n].shape != tensors[n].shape)
-        if different:
-            raise UserError(f"the adapter's tensors do not fit this model, first at '{different[0]}'", fix="use its own recipe")
-        for name, parameter in own.items():
-            parameter.copy_(tensors[name])
+        copy_tensors(tensors, self._named_state())
 
     def trainable_counts(self) -> dict[str, int]:
         """Number of trained parameters in the backbone, the mix and the heads."""

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 
 from etude.adapters.annotations import Annotation, Note
 from etude.adapters.artifact import Artifact
 from etude.adapters.backbones import Backbone
 from etude.adapters.build import build_heads, build_method, mixed_layers
-from etude.adapters.errors import UserError
 from etude.adapters.heads import Activations, Head
-from etude.adapters.model import LayerMix
+from etude.adapters.model import LayerMix, copy_tensors
 from etude.adapters.training.recipe import Recipe
 
 OWN = ("mix.", "readout.", "heads.")
@@ -51,17 +49,13 @@ class LoadedAdapter(nn.Module):
         """The states it needs of the trunk."""
         self.eval()
 
-    @torch.no_grad()
     def _load(self, tensors: Mapping[str, Tensor]) -> None:
         around = {**dict(self.wrapper.named_parameters()), **dict(self.wrapper.named_buffers())} if self.wrapper else {}
         own = {name: value for name, value in self.named_parameters() if name.startswith(OWN)} | around
         stored = {name: tensor for name, tensor in tensors.items() if not name.startswith("blocks.")}
-        different = sorted(set(own) ^ set(stored)) or sorted(name for name in own if own[name].shape != stored[name].shape)
-        if different:
-            raise UserError(f"the adapter's tensors do not fit this model, first at '{different[0]}'", fix="use its own recipe")
-        for name, parameter in own.items():
-            parameter.copy_(stored[name])
-            parameter.requires_grad_(False)
+        copy_tensors(stored, own)
+        for tensor in own.values():
+            tensor.requires_grad_(False)
 
     @property
     def heads_by_name(self) -> dict[str, Head]:
