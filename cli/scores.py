@@ -22,6 +22,8 @@ TAG_COLUMNS = {
     "accuracy": "accuracy",
 }
 CLIP_COLUMNS = ("class", "F1", "precision", "recall", "recordings", "found", "correct")
+MOST_CLASSES = 60
+"""A data set such as NSynth has a thousand; a terminal shows the most frequent ones."""
 
 
 def print_scores(scores: Mapping[str, Any], title: str) -> None:
@@ -29,11 +31,21 @@ def print_scores(scores: Mapping[str, Any], title: str) -> None:
     console = Console()
     for head, values in scores.items():
         console.print(f"{title} ({head})", style="bold", soft_wrap=True, highlight=False, markup=False)
-        rows = values.get("per_class", {})
+        every = values.get("per_class", {})
+        rows = _most_frequent(every, "clip" if "lrap" in values else "event")
         tables = (_tag_summary(values), _clips(rows)) if "lrap" in values else (_event_summary(values), _events(rows))
         for table in tables:
             if table.row_count:
                 console.print(table)
+        if len(rows) < len(every):
+            rest = f"  and {len(every) - len(rows)} rarer classes, which 'adapt eval ADAPTER --json' lists"
+            console.print(rest, soft_wrap=True, highlight=False)
+
+
+def _most_frequent(rows: Mapping[str, Any], counts: str) -> Mapping[str, Any]:
+    """The rows of the ``MOST_CLASSES`` classes with the largest reference, in the order in which they are."""
+    kept = set(sorted(rows, key=lambda label: -rows[label][counts]["ref"])[:MOST_CLASSES])
+    return {label: row for label, row in rows.items() if label in kept}
 
 
 def _event_summary(values: Mapping[str, Any]) -> Table:
