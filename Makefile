@@ -19,11 +19,12 @@ demo: $(READY)
 	$(BIN)/adapt predict runs/demo/adapter 'runs/cache/soundfont_phrases/*/test/0000.flac' --to midi --plot --force --out runs/demo/predicted
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python .ci/check_layers.py
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -20,10 +20,10 @@ import torch
 from pydantic import BeforeValidator, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 
-from etude.adapters.atomic import replace_folder
 from etude.adapters.backbones import Backbone
 from etude.adapters.config import StrictModel
 from etude.adapters.errors import UserError
+from etude.adapters.storage.atomic import replace_folder
 
 FORMAT_VERSION = 1
 TENSORS, MANIFEST, RECIPE, METRICS, CARD = "adapter.safetensors", "adapter.json", "recipe.yaml", "metrics.json", "README.md"

@@ -20,7 +20,8 @@ CONTRACTS = {"backbones": "Backbone", "methods": "Method", "heads": "Head", "dat
 
 def names(kind: str) -> tuple[str, ...]:
     """The names of everything of one ``kind``, sorted; nothing is imported."""
-    return tuple(sorted(module.name for module in iter_modules([str(Path(__file__).parent / kind)])))
+    modules = iter_modules([str(Path(__file__).parent / kind)])
+    return tuple(sorted(module.name for module in modules if not module.name.startswith("_")))
 
 
 @cache

@@ -55,7 +55,7 @@ BLOCKS = {"electric-bass": "last 2", "double-bass": "last 2", "instrument-notes"
 
 def run_one(task: str, system: str, seed: int, share: float, weights: str | None, out: Path) -> None:
     """Train one system and write its test scores to ``out``; ``weights`` take the place of etude-nano's."""
-    from etude.adapters.training.recipe import load_recipe
+    from etude.adapters.recipe.schema import load_recipe
 
     started = time.time()
     overrides = [f"name={out.stem}", f"seed={seed}", f"train.share={share}", *SYSTEMS[system]]

@@ -11,11 +11,11 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from etude.adapters.audio import read_window
-from etude.adapters.build import build_backbone, build_dataset
 from etude.adapters.heads import FrameGrid
-from etude.adapters.inference.activations import audio_batch
+from etude.adapters.model.build import build_backbone, build_dataset
 from etude.adapters.registry import find
+from etude.adapters.sound.audio import read_window
+from etude.adapters.states.activations import audio_batch
 
 OFFSETS = (-6, -3, -2, -1, 0, 1, 2, 3, 6, 10, 15)
 """Frames (20 ms) whose log-mel a frame's features hold: .12 s back to .3 s ahead."""

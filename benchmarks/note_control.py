@@ -10,9 +10,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
 
-from etude.adapters.audio import read_window
-from etude.adapters.build import build_dataset
-from etude.adapters.tag_scoring import tag_scores
+from etude.adapters.heads._parts.tag_scoring import tag_scores
+from etude.adapters.model.build import build_dataset
+from etude.adapters.sound.audio import read_window
 from etude.adapters.training.share import share_of
 
 RATE, FFT, HOP, BANDS = 16_000, 512, 160, 80

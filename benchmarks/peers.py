@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from etude.adapters.heads import Head
-from etude.adapters.model import AdaptedModel
-from etude.adapters.training.window_set import WindowSet
+from etude.adapters.model.adapted import AdaptedModel
+from etude.adapters.states.window_set import WindowSet
 
 Optimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 

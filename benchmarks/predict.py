@@ -22,12 +22,12 @@ import torch
 from random_adapter import random_adapters
 from setup import Workload, phrase, seconds_of
 
-from etude.adapters.audio import probe, read_window
 from etude.adapters.backbones import Backbone
-from etude.adapters.build import build_backbone
-from etude.adapters.inference.activations import audio_batch, frames_of, hop_samples, overlap_frames
 from etude.adapters.inference.session import ROWS, Session
-from etude.adapters.inference.windows import plan
+from etude.adapters.model.build import build_backbone
+from etude.adapters.sound.audio import probe, read_window
+from etude.adapters.sound.windows import plan
+from etude.adapters.states.activations import audio_batch, frames_of, hop_samples, overlap_frames
 
 OVERLAP = 1.0
 ADAPTERS = 4

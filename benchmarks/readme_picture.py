@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from etude.adapters.annotations import Annotation
-from etude.adapters.build import build_dataset
 from etude.adapters.inference.plot import plot_events
 from etude.adapters.inference.session import Session
+from etude.adapters.model.build import build_dataset
 
 PHRASE = 9
 

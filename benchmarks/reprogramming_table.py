@@ -64,8 +64,8 @@ COLOURS = {"log-mel": "#999999", "Whisper-tiny": "#d55e00", "etude-nano": "#0072
 def run_one(system: str, seed: int, share: float, epochs: int, out: Path) -> None:
     """Train one system and write its test scores to ``out``."""
     from etude.adapters import artifact
+    from etude.adapters.recipe.schema import load_recipe
     from etude.adapters.training.engine import train
-    from etude.adapters.training.recipe import load_recipe
 
     started = time.time()
     overrides = [f"name={out.stem}", f"seed={seed}", f"train.share={share}", f"train.epochs={epochs}", *SETTINGS]

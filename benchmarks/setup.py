@@ -21,14 +21,14 @@ from transformers import WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from etude.adapters.annotations import Note, write_events
-from etude.adapters.build import build_dataset
 from etude.adapters.datasets import Dataset, Track
-from etude.adapters.model import AdaptedModel
+from etude.adapters.model.adapted import AdaptedModel
+from etude.adapters.model.build import build_dataset
+from etude.adapters.recipe.schema import Recipe, parse_recipe
+from etude.adapters.storage.feature_store import FeatureStore
 from etude.adapters.training.engine import untrained_model
-from etude.adapters.training.feature_store import FeatureStore
 from etude.adapters.training.interrupt import Interruption
 from etude.adapters.training.loop import Loop
-from etude.adapters.training.recipe import Recipe, parse_recipe
 from etude.adapters.training.reporter import Reporter
 
 BATCH = 2

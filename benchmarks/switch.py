@@ -20,8 +20,8 @@ from peft.utils.hotswap import hotswap_adapter
 from random_adapter import random_adapters
 from setup import Workload
 
-from etude.adapters.build import build_backbone
 from etude.adapters.inference.session import Session
+from etude.adapters.model.build import build_backbone
 
 FEW, MANY = 2, 32
 RANKS = (4, 8, 16, 64)

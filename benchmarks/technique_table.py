@@ -45,7 +45,7 @@ SCORES = ("frame_micro_f1", "frame_macro_f1", "event_micro_f1", "event_macro_f1"
 
 def run_one(instrument: str, system: str, seed: int, out: Path) -> None:
     """Train one system and write its test scores with every decoder that it can use to ``out``."""
-    from etude.adapters.training.recipe import load_recipe
+    from etude.adapters.recipe.schema import load_recipe
 
     started = time.time()
     overrides = [f"name={out.stem}", f"seed={seed}", f"data.seed={seed}", WHISPER % "8.0", *SYSTEMS[system]]
@@ -57,7 +57,7 @@ def run_one(instrument: str, system: str, seed: int, out: Path) -> None:
         trained = None
     else:
         from etude.adapters import artifact
-        from etude.adapters.build import build_trained
+        from etude.adapters.model.build import build_trained
         from etude.adapters.training.engine import train
 
         model = build_trained(artifact.load(train(recipe, out.with_suffix(".run"), out.with_suffix(""), fresh=True)))
@@ -77,12 +77,12 @@ def trained_activations(model, recipe):  # type: ignore[no-untyped-def]
     """References and activations of the validation and test phrases, whose frozen states training has left in the store."""
     from accelerate import Accelerator
 
-    from etude.adapters.build import build_dataset
+    from etude.adapters.model.build import build_dataset
+    from etude.adapters.states.frozen_states import frozen_states
+    from etude.adapters.states.window_features import WindowFeatures
+    from etude.adapters.states.window_set import WindowSet
+    from etude.adapters.storage.feature_store import FeatureStore
     from etude.adapters.training.evaluation import collect_activations
-    from etude.adapters.training.feature_store import FeatureStore
-    from etude.adapters.training.frozen_states import frozen_states
-    from etude.adapters.training.window_features import WindowFeatures
-    from etude.adapters.training.window_set import WindowSet
 
     dataset, splits, accelerator = build_dataset(recipe), {}, Accelerator()
     source = frozen_states(model, model.backbone.fingerprint())

@@ -22,8 +22,8 @@ def ls() -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from etude.adapters.cache import cache_root, kept
-    from etude.adapters.training.feature_store import FeatureStore
+    from etude.adapters.storage.cache import cache_root, kept
+    from etude.adapters.storage.feature_store import FeatureStore
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in ("id", "what", "last used"):
@@ -45,8 +45,8 @@ def rm(
     everything: Annotated[bool, typer.Option("--all", help="Delete all of it.")] = False,
 ) -> None:
     """Delete kept data; whatever needs it computes it again. What a run is computing just now stays."""
-    from etude.adapters.cache import kept
     from etude.adapters.errors import Problem, UserError
+    from etude.adapters.storage.cache import kept
 
     if everything == bool(ids):
         raise UserError("say what to delete", where="adapt cache rm", fix="give ids from 'adapt cache ls', or --all")

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 def dataset_of(name: str, overrides: Sequence[str] = (), techniques: Sequence[str] | None = None) -> Dataset:
     """The data set of a recipe, or of a manifest CSV whose class order is ``techniques``. Raises :class:`UserError`."""
-    from etude.adapters.build import build_dataset
+    from etude.adapters.model.build import build_dataset
+    from etude.adapters.recipe.schema import load_recipe
     from etude.adapters.registry import find
-    from etude.adapters.training.recipe import load_recipe
 
     if not name.endswith(".csv"):
         return build_dataset(load_recipe(name, overrides))

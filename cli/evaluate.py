@@ -31,14 +31,14 @@ def evaluate(
         from accelerate import Accelerator
 
         from etude.adapters.artifact import load, plain
-        from etude.adapters.build import build_dataset, build_trained, trained_recipe
         from etude.adapters.device import find_device
+        from etude.adapters.heads._parts.vocabulary import check_labels, vocabulary_of
+        from etude.adapters.model.build import build_dataset, build_trained, trained_recipe
+        from etude.adapters.states.frozen_states import frozen_states
+        from etude.adapters.states.window_features import WindowFeatures
+        from etude.adapters.states.window_set import WindowSet
+        from etude.adapters.storage.feature_store import FeatureStore
         from etude.adapters.training.evaluation import evaluate as score
-        from etude.adapters.training.feature_store import FeatureStore
-        from etude.adapters.training.frozen_states import frozen_states
-        from etude.adapters.training.window_features import WindowFeatures
-        from etude.adapters.training.window_set import WindowSet
-        from etude.adapters.vocabulary import check_labels, vocabulary_of
         from etude.cli.dataset import dataset_of
         from etude.cli.scores import print_scores
 

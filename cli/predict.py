@@ -16,7 +16,7 @@ from etude.adapters.errors import Problem, UserError, nearest
 
 if TYPE_CHECKING:
     from etude.adapters.annotations import Annotation
-    from etude.adapters.vocabulary import Vocabulary
+    from etude.adapters.heads._parts.vocabulary import Vocabulary
 
 
 def predict(
@@ -35,7 +35,7 @@ def predict(
     compile: Annotated[bool, typer.Option("--compile", help="Compile the backbone first, which takes a while.")] = False,
 ) -> None:
     """Turn recordings into events and tags that a musician can open. A file that cannot be read does not stop the others."""
-    from etude.adapters.inference.export import FORMATS, export, refuse_tags
+    from etude.adapters.formats.export import FORMATS, export, refuse_tags
     from etude.cli.folders import check_writable, make_folder
     from etude.cli.progress import progress
 
@@ -53,9 +53,9 @@ def predict(
         raise UserError(f"exists already{more}", where=str(existing[0]), fix=fix)
     problems: list[Problem] = []
     with progress("loading the adapter", 1):
-        from etude.adapters.audio import probe
         from etude.adapters.inference.plot import plot_events
         from etude.adapters.inference.session import Session
+        from etude.adapters.sound.audio import probe
 
         session = Session(adapter, *(others or []), weights=weights, device=device, compile=compile)
     finds = {name: {head.vocabulary for head in session.heads(name).values()} for name in session.adapters}
@@ -120,7 +120,7 @@ def expand(recordings: Sequence[str]) -> list[Path]:
 
     Raises :class:`UserError` for what leads to no audio file.
     """
-    from etude.adapters.audio import SUFFIXES
+    from etude.adapters.sound.audio import SUFFIXES
 
     files: dict[str, Path] = {}
     problems: list[Problem] = []

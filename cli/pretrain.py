@@ -17,7 +17,7 @@ def pretrain(
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over; replaces the run and its backbone.")] = False,
 ) -> None:
     """Pretrain a small backbone from scratch. An interrupted run (Ctrl-C) continues with the same command."""
-    from etude.adapters.pretraining.recipe import load_pretrain_recipe
+    from etude.adapters.recipe.pretraining import load_pretrain_recipe
     from etude.cli.folders import run_and_out
     from etude.cli.progress import progress
     from etude.cli.resumable import resumable

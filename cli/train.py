@@ -18,7 +18,7 @@ def train(
     cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Keep and reuse frozen states.")] = True,
 ) -> None:
     """Train an adapter. An interrupted run (Ctrl-C) continues when the same command is given again."""
-    from etude.adapters.training.recipe import load_recipe
+    from etude.adapters.recipe.schema import load_recipe
     from etude.cli.folders import run_and_out
     from etude.cli.progress import progress
     from etude.cli.resumable import resumable

@@ -13,8 +13,7 @@ from typing import Any
 from huggingface_hub import ModelCardData
 from jinja2 import Environment, StrictUndefined
 
-from etude.adapters.pretraining.recipe import EffectsConfig, PretrainRecipe, TargetsConfig
-from etude.adapters.pretraining.techniques import TECHNIQUES
+from etude.adapters.recipe.pretraining import EffectsConfig, PretrainRecipe, TargetsConfig
 
 SWITCHES = ("mixup", "concatenation", "effects")
 EFFECTS = ("noise", "gain", "highpass", "lowpass", "delay", "pitch_shift", "reverb")
@@ -23,11 +22,12 @@ EFFECTS = ("noise", "gain", "highpass", "lowpass", "delay", "pitch_shift", "reve
 def render_backbone_card(
     recipe: PretrainRecipe,
     instruments: int,
+    techniques: Sequence[str],
     recorded: Collection[tuple[str, str]],
     parameters: int,
     history: Sequence[Mapping[str, Any]],
 ) -> str:
-    """``README.md`` of a backbone that tells ``instruments`` apart and has so many ``parameters``.
+    """``README.md`` of a backbone that tells ``instruments`` and ``techniques`` apart and has so many ``parameters``.
 
     ``recorded``: source and licence of recorded notes; ``history``: the rows that the run wrote.
     """
@@ -55,7 +55,7 @@ def render_backbone_card(
         sources=sources,
         instruments=instruments,
         at_once=max(number for number, chance in enumerate(recipe.clips.parts, 1) if chance),
-        techniques=[_words(name) for name in TECHNIQUES if name != "plain"],
+        techniques=[_words(name) for name in techniques if name != "plain"],
         augmentations=[_augmentation(recipe, name) for name in SWITCHES],
         targets=_targets(recipe),
         hours=recipe.train.steps * recipe.train.batch_size * recipe.clips.seconds / 3600,

@@ -17,7 +17,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, StrictUndefined
 
 from etude.adapters.artifact import Manifest
-from etude.adapters.vocabulary import vocabulary_of
+from etude.adapters.heads._parts.vocabulary import vocabulary_of
 
 PERMISSIVE = ("cc0-1.0", "unlicense", "mit", "bsd-2-clause", "bsd-3-clause", "apache-2.0", "cc-by-3.0", "cc-by-4.0")
 """Licences (Hub identifiers) that ask for no more than notice and credit, the least demanding first."""

@@ -73,6 +73,6 @@ def toy_root(tmp_path_factory):
 @pytest.fixture(scope="session")
 def toy_recipe(toy_root):
     """A function from overrides to a recipe for the toy data."""
-    from etude.adapters.training.recipe import parse_recipe
+    from etude.adapters.recipe.schema import parse_recipe
 
     return lambda *overrides: parse_recipe(RECIPE.format(root=toy_root), overrides)

@@ -12,9 +12,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from etude.adapters import artifact as artifacts
-from etude.adapters import atomic
 from etude.adapters.artifact import BackboneRef, Manifest, check_backbone, load, read_header, save
 from etude.adapters.errors import UserError
+from etude.adapters.storage import atomic
 
 TENSORS = {
     "blocks.07.attn.q.lora_A": torch.linspace(-2, 2, 24).reshape(4, 6),

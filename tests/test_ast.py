@@ -12,12 +12,13 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification, ASTModel
 
-from etude.adapters import kaldi_fbank, registry
+from etude.adapters import registry
 from etude.adapters.backbones import ast
+from etude.adapters.backbones._parts import kaldi_fbank
 from etude.adapters.backbones.ast import Ast, AstConfig
 from etude.adapters.errors import UserError
-from etude.adapters.model import AdaptedModel
-from etude.adapters.training.frozen_states import sources
+from etude.adapters.model.adapted import AdaptedModel
+from etude.adapters.states.frozen_states import sources
 
 SHARED = Path(os.environ.get("ETUDE_SHARED", Path(__file__).parents[2] / "shared"))
 LABELS = ("Speech", "Violin, fiddle", "Flute", "Drum")

@@ -7,8 +7,8 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etude.adapters.audio import AudioInfo, probe, read_window
 from etude.adapters.errors import UserError
+from etude.adapters.sound.audio import AudioInfo, probe, read_window
 
 
 def write(path, samples, rate, **options):

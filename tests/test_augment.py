@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from pydantic import ValidationError
 
-from etude.adapters.training.augment import AugmentConfig, augment
+from etude.adapters.sound.augment import AugmentConfig, augment
 
 RATE = 16000
 EVERYTHING = {"noise_db": (10, 30), "gain_db": (-6, 6), "tilt_db": (-3, 3), "lowpass_hz": (2000, 8000)}

@@ -5,8 +5,9 @@ import re
 import pytest
 from huggingface_hub import ModelCard
 
-from etude.adapters.checkpoints import find_licence
-from etude.adapters.pretraining.recipe import PretrainRecipe
+from etude.adapters.backbones._parts.weights import find_licence
+from etude.adapters.pretraining.techniques import TECHNIQUES
+from etude.adapters.recipe.pretraining import PretrainRecipe
 from etude.hub_cards.backbone_card import EFFECTS, render_backbone_card
 
 HISTORY = [
@@ -29,7 +30,7 @@ FRONT = {"library_name": "etude", "license": "cc-by-4.0"}
 
 def rendered(recorded=RECORDED, history=HISTORY, instruments=181, **options):
     recipe = PretrainRecipe.model_validate(RECIPE | options)
-    return render_backbone_card(recipe, instruments, recorded, 3_720_000, history)
+    return render_backbone_card(recipe, instruments, TECHNIQUES, recorded, 3_720_000, history)
 
 
 def rows(card, first):

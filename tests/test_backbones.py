@@ -11,11 +11,12 @@ from torch import nn
 from transformers import HubertModel, Wav2Vec2FeatureExtractor, WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from etude.adapters import checkpoints, registry
+from etude.adapters import registry
 from etude.adapters.backbones import mert, standardize, whisper
+from etude.adapters.backbones._parts import weights as checkpoints
 from etude.adapters.errors import UserError
 from etude.adapters.pretraining.engine import Pretrainer
-from etude.adapters.pretraining.recipe import load_pretrain_recipe
+from etude.adapters.recipe.pretraining import load_pretrain_recipe
 
 SHARED = Path(os.environ.get("ETUDE_SHARED", Path(__file__).parents[2] / "shared"))
 REAL_WHISPER = SHARED / "weights" / "whisper-tiny-encoder"

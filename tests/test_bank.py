@@ -7,8 +7,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from etude.adapters import registry
-from etude.adapters.inference import compiled
-from etude.adapters.inference.bank import AdapterBank, BankedLinear
+from etude.adapters.model import compiled
+from etude.adapters.model.bank import AdapterBank, BankedLinear
 
 BACKBONES = [name for name in registry.names("backbones") if name != "log_mel"]  # which has no blocks
 ADAPTERS = {

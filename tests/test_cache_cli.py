@@ -6,7 +6,7 @@ import pytest
 from filelock import FileLock
 from typer.testing import CliRunner
 
-from etude.adapters.cache import cached_folder
+from etude.adapters.storage.cache import cached_folder
 from etude.adapters.training import engine
 from etude.cli.app import app
 

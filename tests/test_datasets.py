@@ -10,14 +10,14 @@ import pytest
 import soundfile
 from pydantic import ValidationError
 
-from etude.adapters.audio import read_window
 from etude.adapters.datasets import note_phrases
+from etude.adapters.datasets._parts.phrases import Phrase, write_phrases
 from etude.adapters.datasets.guzheng_tech99 import GuzhengTech99
 from etude.adapters.datasets.manifest import Manifest
 from etude.adapters.datasets.note_phrases import NotePhrases
 from etude.adapters.errors import UserError
-from etude.adapters.phrases import Phrase, write_phrases
-from etude.adapters.recorded_notes import sound
+from etude.adapters.sound.audio import read_window
+from etude.adapters.sound.spans import sound
 
 RATE = 24000
 SHARED = Path(os.environ.get("ETUDE_SHARED", Path(__file__).parents[2] / "shared"))

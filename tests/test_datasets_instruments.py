@@ -10,10 +10,10 @@ import soundfile
 from pydantic import ValidationError
 from sklearn.model_selection import train_test_split
 
-from etude.adapters.audio import AudioInfo
 from etude.adapters.datasets import nsynth as nsynth_module
 from etude.adapters.datasets.irmas import CLASSES, Irmas, validation_songs
 from etude.adapters.datasets.nsynth import Nsynth
+from etude.adapters.sound.audio import AudioInfo
 
 
 def told(dataset):

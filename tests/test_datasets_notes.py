@@ -11,9 +11,9 @@ import pytest
 import soundfile
 from pydantic import ValidationError
 
-from etude.adapters import note_spans as spans
 from etude.adapters.datasets.notes import Notes
 from etude.adapters.errors import UserError
+from etude.adapters.sound import spans as spans
 
 COLUMNS = "path,source,instrument,technique,midi,dynamic,split,licence"
 SHARED = Path(os.environ.get("ETUDE_SHARED", Path(__file__).parents[2] / "shared"))

@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from etude.adapters.annotations import Note
-from etude.adapters.decoding import decode, render
 from etude.adapters.errors import UserError
+from etude.adapters.heads._parts.decoding import decode, render
 
 LABELS = ("vibrato", "plucks", "tremolo")
 RATE = 75.0

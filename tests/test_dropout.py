@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from etude.adapters.dropout import Dropout
+from etude.adapters.heads._parts.dropout import Dropout
 
 
 @pytest.mark.parametrize("p", [0.05, 0.2, 0.5, 0.999])

@@ -151,7 +151,7 @@ def peak_megabytes(root: Path) -> float:
         "from conftest import RECIPE\n"
         "from pathlib import Path\n"
         "from etude.adapters.training.engine import train\n"
-        "from etude.adapters.training.recipe import parse_recipe\n"
+        "from etude.adapters.recipe.schema import parse_recipe\n"
         "root = Path(sys.argv[1])\n"
         "train(parse_recipe(RECIPE.format(root=root), ['train.epochs=1']), root / 'run', root / 'adapter')\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)\n"

@@ -13,7 +13,7 @@ import pytest
 
 from etude.adapters.annotations import Annotation, Note, read_events
 from etude.adapters.errors import UserError
-from etude.adapters.inference.export import FORMATS, export
+from etude.adapters.formats.export import FORMATS, export
 
 NOTES = (
     Note(0.5, 1.25, 40.0, "vibrato", confidence=0.5),

@@ -14,14 +14,14 @@ import soundfile
 import torch
 from accelerate import Accelerator
 
-from etude.adapters.build import build_dataset
 from etude.adapters.errors import UserError
+from etude.adapters.model.build import build_dataset
+from etude.adapters.states.frozen_states import frozen_states
+from etude.adapters.states.window_features import Source, WindowFeatures
+from etude.adapters.states.window_set import WindowSet
+from etude.adapters.storage.feature_store import FeatureStore
+from etude.adapters.storage.row_file import RowFile
 from etude.adapters.training.engine import untrained_model
-from etude.adapters.training.feature_store import FeatureStore
-from etude.adapters.training.frozen_states import frozen_states
-from etude.adapters.training.row_file import RowFile
-from etude.adapters.training.window_features import Source, WindowFeatures
-from etude.adapters.training.window_set import WindowSet
 
 LORA = "method={name: lora, blocks: last 1}"
 
@@ -132,7 +132,7 @@ def test_precision_dtype_and_library_versions_count(toy_recipe, store, monkeypat
     single = Bench(toy_recipe(), store, dtype="float32")
     single.fill()
     assert single.computed == len(single.windows)
-    monkeypatch.setattr("etude.adapters.training.window_features.version", lambda name: "0.0")
+    monkeypatch.setattr("etude.adapters.states.window_features.version", lambda name: "0.0")
     old = Bench(toy_recipe(), store)
     old.fill()
     assert old.computed == len(old.windows)
@@ -185,8 +185,8 @@ def test_two_runs_at_once_compute_each_window_once(toy_recipe, toy_root, tmp_pat
         from pathlib import Path
         sys.path.insert(0, sys.argv[1])
         from conftest import RECIPE
-        from etude.adapters.training.feature_store import FeatureStore
-        from etude.adapters.training.recipe import parse_recipe
+        from etude.adapters.storage.feature_store import FeatureStore
+        from etude.adapters.recipe.schema import parse_recipe
         from test_feature_store import Bench
         bench = Bench(parse_recipe(RECIPE.format(root=sys.argv[2])), FeatureStore(Path(sys.argv[3]), 1.0))
         Path(sys.argv[3] + f".ready{sys.argv[4]}").touch()

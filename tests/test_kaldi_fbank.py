@@ -8,7 +8,7 @@ import torch
 from transformers import ASTFeatureExtractor
 from transformers.audio_utils import mel_filter_bank
 
-from etude.adapters.kaldi_fbank import FLOOR, KaldiFilterbank, mel_filters
+from etude.adapters.backbones._parts.kaldi_fbank import FLOOR, KaldiFilterbank, mel_filters
 
 
 def music(seconds, seed=0):

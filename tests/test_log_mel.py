@@ -5,7 +5,7 @@ import torch
 
 from etude.adapters import registry
 from etude.adapters.errors import UserError
-from etude.adapters.model import AdaptedModel
+from etude.adapters.model.adapted import AdaptedModel
 
 
 def build(name, **fields):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from etude.adapters.training.losses import class_weights, masked_bce
+from etude.adapters.heads._parts.losses import class_weights, masked_bce
 
 
 def batch(items=3, frames=7, classes=5, seed=0):

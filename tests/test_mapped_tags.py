@@ -7,11 +7,11 @@ import torch
 
 from etude.adapters import artifact, registry
 from etude.adapters.errors import UserError
+from etude.adapters.heads._parts.label_mapping import check_map, data_map, fixed_map, matrix, name_map
 from etude.adapters.heads.mapped_tags import MappedTags, MappedTagsConfig
 from etude.adapters.inference.session import Session
-from etude.adapters.label_mapping import check_map, data_map, fixed_map, matrix, name_map
+from etude.adapters.recipe.schema import parse_recipe
 from etude.adapters.training import engine
-from etude.adapters.training.recipe import parse_recipe
 
 SOURCES = ("Speech", "Flute", "Hip hop music", "Rock music", "Rock and roll", "Guitar", "Acoustic guitar", "Mandolin")
 

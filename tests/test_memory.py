@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from etude.adapters.errors import UserError
-from etude.adapters.model import AdaptedModel
+from etude.adapters.model.adapted import AdaptedModel
+from etude.adapters.states.memory import in_parts_that_fit
 from etude.adapters.training import engine
 from etude.adapters.training.loop import Loop
-from etude.adapters.training.memory import in_parts_that_fit
 
 OOM = "CUDA out of memory. Tried to allocate 2.00 GiB"
 

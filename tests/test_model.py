@@ -15,7 +15,7 @@ from etude.adapters.artifact import BackboneRef, Manifest
 from etude.adapters.errors import UserError
 from etude.adapters.heads import FrameGrid
 from etude.adapters.heads.technique import Technique, TechniqueConfig
-from etude.adapters.model import AdaptedModel, LayerMix
+from etude.adapters.model.adapted import AdaptedModel, LayerMix
 
 BACKBONES = [name for name in registry.names("backbones") if name != "log_mel"]  # which has no blocks
 METHODS = {

@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import etude
-from etude.adapters.checkpoints import packaged_weights
+from etude.adapters.backbones._parts.weights import packaged_weights
 from etude.recipes import packaged
 
 ROOT = Path(__file__).parents[1]

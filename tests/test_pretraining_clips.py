@@ -7,10 +7,10 @@ from numpy.random import default_rng
 
 from etude.adapters.pretraining import clips as module
 from etude.adapters.pretraining.clips import PITCHES, Composer
-from etude.adapters.pretraining.recipe import PretrainRecipe
 from etude.adapters.pretraining.soundfonts import LOWEST, Instrument, Preset, Rendered
 from etude.adapters.pretraining.techniques import PLAYERS, TECHNIQUES
 from etude.adapters.pretraining.timbre import DESCRIPTORS
+from etude.adapters.recipe.pretraining import PretrainRecipe
 
 RATE, HOP = 8000, 320
 FIELDS = ("audio", "instrument", "technique", "pitch", "pitch_mask", "onset", "timbre", "timbre_mask", "motion", "motion_mask")

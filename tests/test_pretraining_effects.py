@@ -9,7 +9,7 @@ from scipy.signal import convolve
 
 from etude.adapters.errors import UserError
 from etude.adapters.pretraining.effects import Effects
-from etude.adapters.pretraining.recipe import EffectsConfig
+from etude.adapters.recipe.pretraining import EffectsConfig
 
 RATE = 8000
 EFFECTS = ("noise", "gain", "highpass", "lowpass", "delay", "pitch_shift", "reverb")

@@ -10,17 +10,17 @@ from safetensors.torch import load_file
 from transformers import HubertModel
 from typer.testing import CliRunner
 
-from etude.adapters import checkpoints
+from etude.adapters.backbones._parts import weights as checkpoints
 from etude.adapters.backbones.mert import Mert, MertConfig
 from etude.adapters.errors import UserError
 from etude.adapters.pretraining import clips, engine
 from etude.adapters.pretraining.engine import Pretrainer, pretrain
 from etude.adapters.pretraining.folder import write_backbone
 from etude.adapters.pretraining.objectives import Objectives
-from etude.adapters.pretraining.recipe import load_pretrain_recipe
 from etude.adapters.pretraining.recordings import Recording
 from etude.adapters.pretraining.soundfonts import Instrument, Preset, Rendered
 from etude.adapters.pretraining.techniques import PLAYERS
+from etude.adapters.recipe.pretraining import load_pretrain_recipe
 from etude.adapters.training.interrupt import Interruption
 from etude.cli.app import app
 

@@ -10,11 +10,11 @@ from scipy.signal import hilbert
 
 from etude.adapters.pretraining import clips as module
 from etude.adapters.pretraining.clips import MOTION_SECONDS, Clips, Composer
-from etude.adapters.pretraining.recipe import PretrainRecipe
 from etude.adapters.pretraining.soundfonts import LOWEST, Instrument, Preset, Rendered
 from etude.adapters.pretraining.techniques import PLAYERS
 from etude.adapters.pretraining.timbre import describe
-from etude.adapters.recorded_notes import trim
+from etude.adapters.recipe.pretraining import PretrainRecipe
+from etude.adapters.sound.spans import trim
 
 RATE, HOP, FRAMES = 24_000, 320, 120
 MOVING = ("vibrato", "upward_portamento", "downward_portamento", "trill")

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from etude.adapters.pretraining.objectives import OFFSETS, Objectives, around, soft_cross_entropy
-from etude.adapters.pretraining.recipe import PretrainRecipe
+from etude.adapters.recipe.pretraining import PretrainRecipe
 
 BATCH, FRAMES, HIDDEN, HOP, RATE = 2, 7, 8, 320, 24_000
 CLASSES = {"instrument": 5, "technique": 3, "pitch": 6}

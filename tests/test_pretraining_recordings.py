@@ -11,8 +11,8 @@ import soundfile
 
 from etude.adapters.errors import UserError
 from etude.adapters.pretraining import recordings as module
-from etude.adapters.pretraining.recipe import RecordingsConfig, load_pretrain_recipe
 from etude.adapters.pretraining.recordings import Recording, draw, recordings
+from etude.adapters.recipe.pretraining import RecordingsConfig, load_pretrain_recipe
 
 SHARED = Path(os.environ.get("ETUDE_SHARED", Path(__file__).parents[2] / "shared"))
 RATE = 8000

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from etude.adapters import registry
 from etude.adapters.errors import UserError
-from etude.adapters.training.recipe import is_for_pretraining, load_recipe, parse_recipe
+from etude.adapters.recipe.schema import is_for_pretraining, load_recipe, parse_recipe
 from etude.recipes import packaged
 
 VALID = {

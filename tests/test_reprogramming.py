@@ -8,7 +8,7 @@ from etude.adapters import artifact, registry
 from etude.adapters.backbones import INPUT
 from etude.adapters.errors import UserError
 from etude.adapters.methods.reprogramming import Additive, Cnn, Film, Generator, UNet
-from etude.adapters.model import AdaptedModel
+from etude.adapters.model.adapted import AdaptedModel
 from etude.adapters.training import engine
 from etude.adapters.training.interrupt import Interruption
 

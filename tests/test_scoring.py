@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from sklearn.metrics import f1_score, precision_recall_fscore_support
 
 from etude.adapters.annotations import Annotation, Note
-from etude.adapters.decoding import Decoder, decode, render
 from etude.adapters.errors import UserError
-from etude.adapters.scoring import count_matches, event_scores, frame_scores, labelled_at, merge_scores
-from etude.adapters.tuning import tune_thresholds
+from etude.adapters.heads._parts.decoding import Decoder, decode, render
+from etude.adapters.heads._parts.scoring import count_matches, event_scores, frame_scores, labelled_at, merge_scores
+from etude.adapters.heads._parts.tuning import tune_thresholds
 
 LABELS = ("vibrato", "plucks", "tremolo")
 RATE = 75.0

@@ -17,15 +17,15 @@ from typer.testing import CliRunner
 
 from etude.adapters import artifact
 from etude.adapters.artifact import BackboneRef, Manifest
-from etude.adapters.audio import probe, read_window
-from etude.adapters.build import build_backbone, build_model, build_trained
 from etude.adapters.errors import UserError
 from etude.adapters.inference import merge as merging
 from etude.adapters.inference import rows
-from etude.adapters.inference.activations import audio_batch, frames_of, hop_samples, overlap_frames, track_activations
 from etude.adapters.inference.session import Session
-from etude.adapters.inference.windows import plan
-from etude.adapters.training.recipe import parse_recipe
+from etude.adapters.model.build import build_backbone, build_model, build_trained
+from etude.adapters.recipe.schema import parse_recipe
+from etude.adapters.sound.audio import probe, read_window
+from etude.adapters.sound.windows import plan
+from etude.adapters.states.activations import audio_batch, frames_of, hop_samples, overlap_frames, track_activations
 from etude.cli.app import app
 
 LABELS = {"technique": ("tone", "buzz")}

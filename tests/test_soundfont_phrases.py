@@ -10,9 +10,9 @@ from pydantic import ValidationError
 
 from etude.adapters import registry
 from etude.adapters.datasets import SPLITS
+from etude.adapters.datasets._parts.soundfont import DAMPING, Stroke, render, voice
 from etude.adapters.datasets.soundfont_phrases import STRINGS, TECHNIQUES, Event, compose
 from etude.adapters.errors import UserError
-from etude.adapters.soundfont import DAMPING, Stroke, render, voice
 
 pytest.importorskip("midirenderer")
 KOTO, RATE = 107, 24_000

@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from sklearn import metrics
 
 from etude.adapters.annotations import Annotation, Note
-from etude.adapters.tag_scoring import (
+from etude.adapters.heads._parts.tag_scoring import (
     average_precision,
     label_ranking_average_precision,
     labelled_cells,

@@ -139,7 +139,7 @@ def test_formats_of_notes_refuse_an_adapter_that_finds_none(tagger, both, table,
 
 def test_exporting_tags_alone_to_a_format_of_notes(tmp_path):
     from etude.adapters.annotations import Annotation
-    from etude.adapters.inference.export import export
+    from etude.adapters.formats.export import export
 
     where = {"duration": 2.0, "source": tmp_path / "a b.wav"}
     with pytest.raises(etude.UserError, match="finds tags of whole recordings, which midi cannot hold"):
@@ -188,7 +188,7 @@ def test_data_without_tags_is_told(tagger, toy_root, table, tmp_path):
 
 def test_techniques_for_data_without_any_are_told(table, tmp_path):
     from etude.adapters.datasets.irmas import Irmas
-    from etude.adapters.vocabulary import head_labels
+    from etude.adapters.heads._parts.vocabulary import head_labels
 
     dataset = Irmas(Irmas.Config(name="irmas", root=str(tmp_path)))
     with pytest.raises(

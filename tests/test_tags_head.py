@@ -12,12 +12,18 @@ from pydantic import ValidationError
 from sklearn import metrics
 
 from etude.adapters.annotations import Annotation, Note
-from etude.adapters.clip_head import GRID
 from etude.adapters.errors import UserError
 from etude.adapters.heads import FrameGrid
+from etude.adapters.heads._parts.clip_head import GRID
+from etude.adapters.heads._parts.statistics_pooling import StatisticsPooling
+from etude.adapters.heads._parts.tag_scoring import (
+    exact_matches,
+    label_ranking_average_precision,
+    micro_f1,
+    tag_cells,
+    tag_scores,
+)
 from etude.adapters.heads.tags import Tags, TagsConfig
-from etude.adapters.statistics_pooling import StatisticsPooling
-from etude.adapters.tag_scoring import exact_matches, label_ranking_average_precision, micro_f1, tag_cells, tag_scores
 
 LABELS = ("cel", "cla", "flu")
 RATE = 50.0

@@ -10,14 +10,14 @@ import torch
 
 from etude.adapters import artifact
 from etude.adapters.annotations import Annotation
-from etude.adapters.audio import AudioInfo
-from etude.adapters.build import build_dataset
 from etude.adapters.datasets import Track
 from etude.adapters.errors import UserError
+from etude.adapters.model.build import build_dataset
+from etude.adapters.recipe.schema import parse_recipe
+from etude.adapters.sound.audio import AudioInfo
 from etude.adapters.training import engine
 from etude.adapters.training.engine import train, untrained_model
 from etude.adapters.training.finish import data_licence
-from etude.adapters.training.recipe import parse_recipe
 from etude.adapters.training.share import share_of
 from etude.adapters.training.starting_point import start_from
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etude.adapters.inference.windows import Window, plan, stitch
+from etude.adapters.sound.windows import Window, plan, stitch
 
 geometry = st.integers(1, 60).flatmap(lambda window: st.tuples(st.just(window), st.integers(0, window - 1)))
 

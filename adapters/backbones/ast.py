@@ -16,10 +16,19 @@ from transformers import ASTConfig as TransformersConfig
 from transformers import ASTForAudioClassification
 
 from etude.adapters.backbones import Backbone, BackboneConfig
-from etude.adapters.checkpoints import find_licence, load_config, load_into, load_tensors, random_size, seeded
+from etude.adapters.backbones._parts.frequency_attention import FrequencyAttention
+from etude.adapters.backbones._parts.kaldi_fbank import (
+    BANDS,
+    DEVIATION,
+    FRAME,
+    HOP,
+    MEAN,
+    SAMPLE_RATE,
+    KaldiFilterbank,
+    as_audioset,
+)
+from etude.adapters.backbones._parts.weights import find_licence, load_config, load_into, load_tensors, random_size, seeded
 from etude.adapters.errors import UserError
-from etude.adapters.frequency_attention import FrequencyAttention
-from etude.adapters.kaldi_fbank import BANDS, DEVIATION, FRAME, HOP, MEAN, SAMPLE_RATE, KaldiFilterbank, as_audioset
 
 SIZES: dict[str, dict[str, Any]] = {
     "tiny": {

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from etude.adapters.backbones import Backbone, BackboneConfig
-from etude.adapters.kaldi_fbank import BANDS, FRAME, HOP, SAMPLE_RATE, KaldiFilterbank, as_audioset
+from etude.adapters.backbones._parts.kaldi_fbank import BANDS, FRAME, HOP, SAMPLE_RATE, KaldiFilterbank, as_audioset
 
 
 class LogMelConfig(BackboneConfig):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import HubertConfig, HubertModel
 
 from etude.adapters.backbones import Backbone, BackboneConfig, standardize
-from etude.adapters.checkpoints import find_licence, load_config, load_into, load_tensors, random_size, seeded
+from etude.adapters.backbones._parts.weights import find_licence, load_config, load_into, load_tensors, random_size, seeded
 from etude.adapters.errors import UserError
 
 SIZES: dict[str, dict[str, Any]] = {

@@ -15,7 +15,7 @@ from transformers.audio_utils import mel_filter_bank
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from etude.adapters.backbones import Backbone, BackboneConfig, standardize
-from etude.adapters.checkpoints import find_licence, load_config, load_into, load_tensors, random_size, seeded
+from etude.adapters.backbones._parts.weights import find_licence, load_config, load_into, load_tensors, random_size, seeded
 from etude.adapters.errors import UserError
 
 SIZES: dict[str, dict[str, Any]] = {

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 from etude.adapters.annotations import Annotation
-from etude.adapters.audio import AudioInfo, read_window
 from etude.adapters.config import StrictModel
 from etude.adapters.errors import Problem, UserError
+from etude.adapters.sound.audio import AudioInfo, read_window
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)

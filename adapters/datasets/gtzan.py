@@ -12,10 +12,10 @@ import re
 from pathlib import Path
 
 from etude.adapters.annotations import Annotation
-from etude.adapters.audio import probe
 from etude.adapters.config import Location
 from etude.adapters.datasets import Dataset, DatasetConfig, Split, Track
 from etude.adapters.errors import Problem, UserError, nearest
+from etude.adapters.sound.audio import probe
 
 GENRES = ("blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock")
 FOLDERS = ("genres", "genres_original")

@@ -17,10 +17,10 @@ import numpy as np
 from pydantic import Field
 
 from etude.adapters.annotations import Annotation
-from etude.adapters.audio import probe
 from etude.adapters.config import Location
 from etude.adapters.datasets import Dataset, DatasetConfig, Split, Track
 from etude.adapters.errors import Problem, UserError, nearest
+from etude.adapters.sound.audio import probe
 
 CLASSES = ("cel", "cla", "flu", "gac", "gel", "org", "pia", "sax", "tru", "vio", "voi")
 """Cello, clarinet, flute, acoustic and electric guitar, organ, piano, saxophone, trumpet, violin, voice."""

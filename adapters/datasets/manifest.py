@@ -14,10 +14,10 @@ from pathlib import Path
 from pydantic import Field, model_validator
 
 from etude.adapters.annotations import Annotation, read_events, read_table
-from etude.adapters.audio import SUFFIXES, probe
 from etude.adapters.config import Location
 from etude.adapters.datasets import SPLITS, Dataset, DatasetConfig, Split, Track
 from etude.adapters.errors import Problem, UserError, nearest
+from etude.adapters.sound.audio import SUFFIXES, probe
 
 SPLIT_NAMES: dict[str, Split] = {**{split: split for split in SPLITS}, "val": "validation", "valid": "validation"}
 

@@ -18,13 +18,14 @@ from numpy.random import Generator, default_rng
 from pydantic import AfterValidator, Field, model_validator
 
 from etude.adapters.annotations import Note
-from etude.adapters.cache import cached_folder
 from etude.adapters.config import Location
 from etude.adapters.datasets import SPLITS, Dataset, DatasetConfig, Split, Track
+from etude.adapters.datasets._parts.phrases import Phrase, write_phrases
+from etude.adapters.datasets._parts.recorded_notes import RecordedNote, parse_rows, select_rows
 from etude.adapters.datasets.manifest import Manifest, ManifestConfig
 from etude.adapters.errors import Problem, UserError
-from etude.adapters.phrases import Phrase, write_phrases
-from etude.adapters.recorded_notes import RecordedNote, parse_rows, select_rows, sound
+from etude.adapters.sound.spans import sound
+from etude.adapters.storage.cache import cached_folder
 
 LEAD_SECONDS = 0.02
 """What is kept of the time before the onset, faded in."""

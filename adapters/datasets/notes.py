@@ -16,10 +16,10 @@ from pydantic import AfterValidator, Field
 from etude.adapters.annotations import Annotation, Note
 from etude.adapters.config import Location
 from etude.adapters.datasets import Dataset, DatasetConfig, Split, Track
+from etude.adapters.datasets._parts.recorded_notes import parse_rows, select_rows
 from etude.adapters.datasets.manifest import SPLIT_NAMES
 from etude.adapters.errors import Problem, nearest
-from etude.adapters.note_spans import note_spans
-from etude.adapters.recorded_notes import parse_rows, select_rows
+from etude.adapters.sound.spans import note_spans
 
 FEWEST = 2
 """Training notes that a class needs: what is heard once cannot be told from the one recording."""

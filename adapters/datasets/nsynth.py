@@ -17,10 +17,10 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from etude.adapters.annotations import Annotation
-from etude.adapters.audio import AudioInfo, probe
 from etude.adapters.config import Location
 from etude.adapters.datasets import Dataset, DatasetConfig, Split, Track
 from etude.adapters.errors import Problem, UserError
+from etude.adapters.sound.audio import AudioInfo, probe
 
 FOLDERS: dict[str, Split] = {"nsynth-train": "train", "nsynth-valid": "validation", "nsynth-test": "test"}
 SHARES: dict[Split, float] = {"train": 0.9, "validation": 0.05, "test": 0.05}

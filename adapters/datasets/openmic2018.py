@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from etude.adapters.annotations import Annotation
-from etude.adapters.audio import probe
 from etude.adapters.config import Location
 from etude.adapters.datasets import Dataset, DatasetConfig, Split, Track
 from etude.adapters.errors import Problem, UserError
+from etude.adapters.sound.audio import probe
 
 ARRAYS, CLASSES, AUDIO = "openmic-2018.npz", "class-map.json", "audio"
 PARTITIONS: dict[str, Split] = {"split01_train.csv": "train", "split01_test.csv": "test"}

@@ -18,12 +18,12 @@ from numpy.random import Generator, default_rng
 from pydantic import Field, model_validator
 
 from etude.adapters.annotations import Note
-from etude.adapters.cache import cached_folder
 from etude.adapters.datasets import SPLITS, Dataset, DatasetConfig, Split, Track
+from etude.adapters.datasets._parts.phrases import Phrase, write_phrases
+from etude.adapters.datasets._parts.soundfont import DAMPING, LICENCE, Stroke, render, versions, voice
 from etude.adapters.datasets.manifest import Manifest, ManifestConfig
 from etude.adapters.errors import Problem, UserError
-from etude.adapters.phrases import Phrase, write_phrases
-from etude.adapters.soundfont import DAMPING, LICENCE, Stroke, render, versions, voice
+from etude.adapters.storage.cache import cached_folder
 
 Technique = Literal["pluck", "vibrato", "upward_portamento", "downward_portamento", "glissando", "tremolo"]
 TECHNIQUES: tuple[Technique, ...] = get_args(Technique)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from etude.adapters.annotations import Annotation
 from etude.adapters.backbones import Backbone
 from etude.adapters.config import StrictModel
-from etude.adapters.vocabulary import Vocabulary
+from etude.adapters.heads._parts.vocabulary import Vocabulary
 
 Activations = dict[str, NDArray[np.floating[Any]]]
 """Output name -> what a head says of one recording: ``[frames, classes]`` in half precision, or what :meth:`Head.pool` makes of

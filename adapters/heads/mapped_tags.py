@@ -14,10 +14,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from etude.adapters import label_mapping
 from etude.adapters.backbones import Backbone
-from etude.adapters.clip_head import ClipConfig, ClipHead
 from etude.adapters.heads import HeadConfig
+from etude.adapters.heads._parts import label_mapping
+from etude.adapters.heads._parts.clip_head import ClipConfig, ClipHead
 
 
 class MappedTagsConfig(ClipConfig):

@@ -12,11 +12,11 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from etude.adapters.clip_head import ClipConfig, ClipHead
-from etude.adapters.dropout import Dropout
-from etude.adapters.frame_context import FrameContext
 from etude.adapters.heads import HeadConfig
-from etude.adapters.statistics_pooling import StatisticsPooling
+from etude.adapters.heads._parts.clip_head import ClipConfig, ClipHead
+from etude.adapters.heads._parts.dropout import Dropout
+from etude.adapters.heads._parts.frame_context import FrameContext
+from etude.adapters.heads._parts.statistics_pooling import StatisticsPooling
 
 
 class TagsConfig(ClipConfig):

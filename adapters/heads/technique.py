@@ -18,16 +18,16 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from etude.adapters import decoding, scoring
 from etude.adapters.annotations import Annotation
-from etude.adapters.decoding import Decoder
-from etude.adapters.dropout import Dropout
 from etude.adapters.errors import UserError
-from etude.adapters.frame_context import FrameContext
 from etude.adapters.heads import Activations, FrameGrid, Head, HeadConfig
-from etude.adapters.training.losses import class_weights, masked_bce
-from etude.adapters.tuning import tune_thresholds
-from etude.adapters.vocabulary import Vocabulary
+from etude.adapters.heads._parts import decoding, scoring
+from etude.adapters.heads._parts.decoding import Decoder
+from etude.adapters.heads._parts.dropout import Dropout
+from etude.adapters.heads._parts.frame_context import FrameContext
+from etude.adapters.heads._parts.losses import class_weights, masked_bce
+from etude.adapters.heads._parts.tuning import tune_thresholds
+from etude.adapters.heads._parts.vocabulary import Vocabulary
 
 MidiPitch = Annotated[int, Field(ge=0, le=127)]
 

@@ -17,13 +17,13 @@ from torch import nn
 
 from etude.adapters import artifact
 from etude.adapters.artifact import Artifact, Manifest
-from etude.adapters.atomic import replace_folder
 from etude.adapters.backbones import Backbone
-from etude.adapters.build import build_backbone, build_method, trained_recipe
-from etude.adapters.checkpoints import HUB_NAME
+from etude.adapters.backbones._parts.weights import HUB_NAME
 from etude.adapters.errors import UserError
-from etude.adapters.site_update import SiteUpdate
-from etude.adapters.training.recipe import parse_recipe
+from etude.adapters.methods._parts.site_update import SiteUpdate
+from etude.adapters.model.build import build_backbone, build_method, trained_recipe
+from etude.adapters.recipe.schema import parse_recipe
+from etude.adapters.storage.atomic import replace_folder
 from etude.hub_cards.card import render_card
 
 BACKBONE, ADAPTER = "backbone", "adapter"

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from scipy.fft import rfft
 
 from etude.adapters.annotations import Annotation, Note
-from etude.adapters.atomic import replace_file
-from etude.adapters.audio import probe, read_window
 from etude.adapters.errors import UserError
-from etude.adapters.inference.export import UNNAMED
+from etude.adapters.formats.export import UNNAMED
+from etude.adapters.sound.audio import probe, read_window
+from etude.adapters.storage.atomic import replace_file
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A6A00", "#000000")
 INK, QUIET, HAIRLINE = "#1F2933", "#66727F", "#D5DBE1"

@@ -13,13 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from etude.adapters.audio import AudioInfo, probe, read_window
 from etude.adapters.backbones import Backbone
 from etude.adapters.heads import Activations
-from etude.adapters.inference.activations import audio_batch, frames_of, hop_samples, overlap_frames
-from etude.adapters.inference.branches import Branches
-from etude.adapters.inference.loaded import LoadedAdapter
-from etude.adapters.inference.windows import Window, plan, stitch
+from etude.adapters.model.branches import Branches
+from etude.adapters.model.loaded import LoadedAdapter
+from etude.adapters.sound.audio import AudioInfo, probe, read_window
+from etude.adapters.sound.windows import Window, plan, stitch
+from etude.adapters.states.activations import audio_batch, frames_of, hop_samples, overlap_frames
 
 Pieces = dict[str, dict[str, list[NDArray[np.float16]]]]
 """Head -> output -> one ``[frames, classes]`` per window."""

@@ -10,16 +10,16 @@ import torch
 from etude.adapters import artifact
 from etude.adapters.annotations import Annotation
 from etude.adapters.artifact import Artifact
-from etude.adapters.build import build_backbone, trained_recipe
 from etude.adapters.device import find_device
 from etude.adapters.errors import UserError, nearest
 from etude.adapters.heads import Activations, Head
-from etude.adapters.inference.bank import AdapterBank
-from etude.adapters.inference.branches import Branches
-from etude.adapters.inference.compiled import compile_blocks
-from etude.adapters.inference.loaded import LoadedAdapter
 from etude.adapters.inference.rows import Recording, plan_recordings, recording_activations
-from etude.adapters.training.recipe import Recipe
+from etude.adapters.model.bank import AdapterBank
+from etude.adapters.model.branches import Branches
+from etude.adapters.model.build import build_backbone, trained_recipe
+from etude.adapters.model.compiled import compile_blocks
+from etude.adapters.model.loaded import LoadedAdapter
+from etude.adapters.recipe.schema import Recipe
 
 ROWS = 4
 """Windows, each under one adapter, that are computed at a time."""

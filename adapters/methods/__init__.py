@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from etude.adapters.backbones import Backbone
 from etude.adapters.config import StrictModel
-from etude.adapters.site_update import SiteUpdate
+from etude.adapters.methods._parts.site_update import SiteUpdate
 
 
 class MethodConfig(StrictModel):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from etude.adapters.backbones import Backbone
 from etude.adapters.methods import Method, MethodConfig
-from etude.adapters.site_update import SiteUpdate
+from etude.adapters.methods._parts.site_update import SiteUpdate
 
 
 class HeadsOnlyConfig(MethodConfig):

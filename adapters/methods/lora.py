@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from etude.adapters.backbones import Backbone
 from etude.adapters.errors import UserError
 from etude.adapters.methods import Method, MethodConfig
-from etude.adapters.site_update import SiteUpdate
+from etude.adapters.methods._parts.site_update import SiteUpdate
 
 TENSORS = {"lora": ("lora_A", "lora_B"), "dora": ("lora_A", "lora_B", "lora_magnitude"), "ia3": ("ia3_l",)}
 """What each variant trains at a site: ``lora_A`` ``[rank, in]``, ``lora_B`` ``[out, rank]``, ``lora_magnitude`` ``[out]``, and

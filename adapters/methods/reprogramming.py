@@ -20,8 +20,8 @@ from torch.nn import functional as F
 from etude.adapters.backbones import INPUT, Backbone
 from etude.adapters.errors import UserError
 from etude.adapters.methods import Method, MethodConfig, Wrapper
-from etude.adapters.site_update import SiteUpdate
-from etude.adapters.spec_augment import SpecAugment
+from etude.adapters.methods._parts.site_update import SiteUpdate
+from etude.adapters.methods._parts.spec_augment import SpecAugment
 
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 NEARLY_ZERO = 1e-3

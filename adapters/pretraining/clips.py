@@ -15,12 +15,12 @@ from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 
 from etude.adapters.pretraining.effects import Effects
-from etude.adapters.pretraining.recipe import PretrainRecipe
 from etude.adapters.pretraining.recordings import SILENT, draw, recordings
 from etude.adapters.pretraining.soundfonts import HIGHEST, LOWEST, SoundFonts
 from etude.adapters.pretraining.techniques import TECHNIQUES, Performance
 from etude.adapters.pretraining.timbre import DESCRIPTORS, describe
-from etude.adapters.recorded_notes import trim
+from etude.adapters.recipe.pretraining import PretrainRecipe
+from etude.adapters.sound.spans import trim
 
 PITCHES = HIGHEST - LOWEST + 2
 """Classes of the pitch target; what slides or is shifted beyond them counts as the outermost."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.signal import fftconvolve
 
 from etude.adapters.errors import UserError
-from etude.adapters.pretraining.recipe import EffectsConfig
+from etude.adapters.recipe.pretraining import EffectsConfig
 
 
 class Effects:

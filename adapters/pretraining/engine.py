@@ -18,14 +18,14 @@ from accelerate.utils import set_seed
 from torch import Tensor, nn
 from transformers import HubertModel
 
-from etude.adapters.atomic import replace_file
 from etude.adapters.backbones.mert import end_padding, hubert_config
 from etude.adapters.errors import UserError
 from etude.adapters.pretraining.clips import PITCHES, Clips, Composer
 from etude.adapters.pretraining.folder import write_backbone
 from etude.adapters.pretraining.objectives import Objectives, Targets
-from etude.adapters.pretraining.recipe import PretrainRecipe
 from etude.adapters.pretraining.techniques import TECHNIQUES
+from etude.adapters.recipe.pretraining import PretrainRecipe
+from etude.adapters.storage.atomic import replace_file
 from etude.adapters.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from etude.adapters.training.interrupt import Interruption
 from etude.adapters.training.reporter import Reporter

@@ -10,10 +10,11 @@ import torch
 from safetensors.torch import save
 from transformers import HubertModel
 
-from etude.adapters.atomic import replace_folder
 from etude.adapters.backbones.mert import CONFIG_KEYS
 from etude.adapters.pretraining.clips import Composer
-from etude.adapters.pretraining.recipe import PretrainRecipe
+from etude.adapters.pretraining.techniques import TECHNIQUES
+from etude.adapters.recipe.pretraining import PretrainRecipe
+from etude.adapters.storage.atomic import replace_folder
 from etude.hub_cards.backbone_card import render_backbone_card
 
 
@@ -32,6 +33,7 @@ def write_backbone(
     card = render_backbone_card(
         recipe,
         len(composer.instruments),
+        TECHNIQUES,
         {(note.source, note.licence) for note in composer.recorded},
         sum(value.numel() for value in tensors.values()),
         history,

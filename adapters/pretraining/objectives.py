@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers.audio_utils import mel_filter_bank
 
-from etude.adapters.pretraining.recipe import PretrainRecipe, TargetConfig
 from etude.adapters.pretraining.timbre import DESCRIPTORS
+from etude.adapters.recipe.pretraining import PretrainRecipe, TargetConfig
 
 BANDS = 64
 FFT = 1024

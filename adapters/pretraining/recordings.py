@@ -10,10 +10,10 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from etude.adapters.audio import probe, read_window
+from etude.adapters.datasets._parts.recorded_notes import parse_rows, select_rows
 from etude.adapters.errors import UserError
-from etude.adapters.pretraining.recipe import RecordingsConfig
-from etude.adapters.recorded_notes import parse_rows, select_rows
+from etude.adapters.recipe.pretraining import RecordingsConfig
+from etude.adapters.sound.audio import probe, read_window
 
 LEAD_SECONDS = 0.5
 """Silence that a recording may begin with without losing anything of the longest note."""

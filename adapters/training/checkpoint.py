@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from etude.adapters.atomic import replace_file
 from etude.adapters.errors import UserError
+from etude.adapters.storage.atomic import replace_file
 
 
 @dataclass

@@ -14,24 +14,24 @@ from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast_object_list, set_seed
 
 from etude.adapters import registry
-from etude.adapters.build import build_backbone, build_dataset, build_model
 from etude.adapters.datasets import Dataset, Track
 from etude.adapters.errors import UserError, nearest
 from etude.adapters.heads import Head
-from etude.adapters.model import AdaptedModel
+from etude.adapters.heads._parts.vocabulary import head_labels
+from etude.adapters.model.adapted import AdaptedModel
+from etude.adapters.model.build import build_backbone, build_dataset, build_model
+from etude.adapters.recipe.schema import Recipe, TrainConfig
+from etude.adapters.states.window_set import WindowSet
+from etude.adapters.storage.feature_store import FeatureStore
 from etude.adapters.training.checkpoint import load_checkpoint
 from etude.adapters.training.evaluation import flatten
-from etude.adapters.training.feature_store import FeatureStore
 from etude.adapters.training.finish import data_licence, round_to, write_artifact
 from etude.adapters.training.interrupt import Interruption
 from etude.adapters.training.loop import AUTOCAST, Loop
 from etude.adapters.training.precision import autocast_dtype
-from etude.adapters.training.recipe import Recipe, TrainConfig
 from etude.adapters.training.reporter import Reporter
 from etude.adapters.training.share import share_of
 from etude.adapters.training.starting_point import start_from
-from etude.adapters.training.window_set import WindowSet
-from etude.adapters.vocabulary import head_labels
 
 
 def train(recipe: Recipe, run: Path, out: Path, *, fresh: bool = False, cache: bool = True) -> Path:

@@ -11,10 +11,10 @@ from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor
 
 from etude.adapters.heads import Activations, Head
-from etude.adapters.inference.activations import frames_of, track_activations
-from etude.adapters.model import AdaptedModel
+from etude.adapters.model.adapted import AdaptedModel
+from etude.adapters.states.activations import frames_of, track_activations
+from etude.adapters.states.window_features import WindowFeatures
 from etude.adapters.training.interrupt import Interruption
-from etude.adapters.training.window_features import WindowFeatures
 
 Scores = dict[str, dict[str, Any]]
 """Head -> its scores."""

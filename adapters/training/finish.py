@@ -12,9 +12,9 @@ import torch
 
 from etude.adapters import artifact
 from etude.adapters.heads import Head
-from etude.adapters.model import AdaptedModel
+from etude.adapters.model.adapted import AdaptedModel
+from etude.adapters.recipe.schema import Recipe
 from etude.adapters.training.evaluation import Scores, flatten
-from etude.adapters.training.recipe import Recipe
 from etude.hub_cards.card import render_card
 
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "safetensors")

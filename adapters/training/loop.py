@@ -15,18 +15,18 @@ from torch import Tensor
 from etude.adapters.datasets import Track
 from etude.adapters.errors import UserError
 from etude.adapters.heads import Head
-from etude.adapters.model import AdaptedModel
+from etude.adapters.model.adapted import AdaptedModel
+from etude.adapters.recipe.schema import Recipe
+from etude.adapters.states.frozen_states import frozen_states
+from etude.adapters.states.memory import in_parts_that_fit
+from etude.adapters.states.window_features import WindowFeatures
+from etude.adapters.states.window_set import WindowSet
+from etude.adapters.storage.feature_store import FeatureStore
 from etude.adapters.training.checkpoint import Progress, save_checkpoint
 from etude.adapters.training.evaluation import Scores, evaluate, flatten, per_class_f1
-from etude.adapters.training.feature_store import FeatureStore
-from etude.adapters.training.frozen_states import frozen_states
 from etude.adapters.training.interrupt import Interruption
-from etude.adapters.training.memory import in_parts_that_fit
-from etude.adapters.training.recipe import Recipe
 from etude.adapters.training.reporter import Reporter
 from etude.adapters.training.schedule import warmup_cosine
-from etude.adapters.training.window_features import WindowFeatures
-from etude.adapters.training.window_set import WindowSet
 
 AUTOCAST = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 """What accelerate's names for mixed precision stand for."""

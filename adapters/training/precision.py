@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from etude.adapters.atomic import replace_file
-from etude.adapters.cache import cache_root
 from etude.adapters.errors import UserError
+from etude.adapters.storage.atomic import replace_file
+from etude.adapters.storage.cache import cache_root
 
 FASTER = 1.25
 """How many times faster bf16 must be: less is not worth its rounding."""

@@ -20,8 +20,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from etude.adapters.atomic import replace_file
 from etude.adapters.inference.plot import plot_training
+from etude.adapters.storage.atomic import replace_file
 
 
 class Reporter:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from etude.adapters import artifact
 from etude.adapters.artifact import RECIPE, Artifact
-from etude.adapters.build import mixed_layers, trained_recipe
 from etude.adapters.errors import UserError
-from etude.adapters.model import AdaptedModel
-from etude.adapters.training.recipe import Recipe
+from etude.adapters.model.adapted import AdaptedModel
+from etude.adapters.model.build import mixed_layers, trained_recipe
+from etude.adapters.recipe.schema import Recipe
 
 
 def start_from(model: AdaptedModel, recipe: Recipe, folder: Path) -> tuple[Artifact, str]:

@@ -11,10 +11,10 @@ __version__ = "0.1.0"
 _LAZY = {
     "Annotation": "etude.adapters.annotations",
     "Note": "etude.adapters.annotations",
-    "Recipe": "etude.adapters.training.recipe",
+    "Recipe": "etude.adapters.recipe.schema",
     "Session": "etude.adapters.inference.session",
     "UserError": "etude.adapters.errors",
-    "load_recipe": "etude.adapters.training.recipe",
+    "load_recipe": "etude.adapters.recipe.schema",
     "train": "etude.adapters.training.engine",
 }
 __all__ = ["Annotation", "Note", "Recipe", "Session", "UserError", "__version__", "load_recipe", "train"]
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from etude.adapters.annotations import Annotation, Note
     from etude.adapters.errors import UserError
     from etude.adapters.inference.session import Session
+    from etude.adapters.recipe.schema import Recipe, load_recipe
     from etude.adapters.training.engine import train
-    from etude.adapters.training.recipe import Recipe, load_recipe
 
 
 def __getattr__(name: str) -> Any:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etude.adapters.annotations import Annotation, Note
-from etude.adapters.decoding import class_indices
+from etude.adapters.heads._parts.decoding import class_indices
 
 Counts = NDArray[np.int64]
 ONSET_TOLERANCE = 0.05

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etude.adapters.annotations import Annotation
-from etude.adapters.decoding import Decoder, Probabilities, Spans, class_indices, decode_spans, render
-from etude.adapters.scoring import count_matches, labelled_at
+from etude.adapters.heads._parts.decoding import Decoder, Probabilities, Spans, class_indices, decode_spans, render
+from etude.adapters.heads._parts.scoring import count_matches, labelled_at
 
 TECHNIQUE_GRID = tuple(round(0.05 * step, 2) for step in range(1, 20))
 ONSET_GRID = tuple(round(0.1 * step, 1) for step in range(1, 10))

@@ -1,4 +1,4 @@
-"""Where each of many isolated notes sounds in its file: found once, by decoding it, and kept in the cache."""
+"""Where an isolated note sounds in its file; of many files found once, by decoding them, and kept in the cache."""
 
 from __future__ import annotations
 
@@ -10,11 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from etude.adapters.audio import AudioInfo, probe
-from etude.adapters.cache import cached_folder
-from etude.adapters.errors import Problem, UserError
-from etude.adapters.recorded_notes import FLOOR_DB, FRAME_SECONDS, sound
+import numpy as np
+from numpy.typing import NDArray
 
+from etude.adapters.errors import Problem, UserError
+from etude.adapters.sound.audio import AudioInfo, probe, read_window
+from etude.adapters.storage.cache import cached_folder
+
+FLOOR_DB = -34.0
+"""A note sounds from the first to the last frame above this level, relative to its loudest frame."""
+FRAME_SECONDS = 0.005
 VERSION = 1
 """Part of the cache key; raise it when notes are found otherwise."""
 
@@ -26,6 +31,34 @@ class NoteSpan:
     info: AudioInfo
     onset: float
     offset: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """Samples ``[samples]`` of peak 1, and the samples between which the note sounds."""
+
+    samples: NDArray[np.float32]
+    onset: int
+    offset: int
+
+
+def sound(path: Path, sample_rate: int) -> Sound:
+    """Read one note and find where it sounds. Raises :class:`UserError` for unreadable or silent audio."""
+    info = probe(path)
+    samples = read_window(path, 0, info.samples_at(sample_rate), sample_rate, info)
+    if not np.any(samples):
+        raise UserError("is silent", where=str(path), fix="remove its row")
+    return trim(samples, sample_rate)
+
+
+def trim(samples: NDArray[np.float32], sample_rate: int) -> Sound:
+    """Find where ``samples`` ``[samples]``, not all 0, sound."""
+    peak = float(np.abs(samples).max())
+    hop = round(FRAME_SECONDS * sample_rate)
+    frames = np.pad(samples, (0, -len(samples) % hop)).reshape(-1, hop).astype(np.float64)
+    level = np.sqrt(np.einsum("ij,ij->i", frames, frames) / hop)
+    (sounding,) = np.nonzero(level > level.max() * 10 ** (FLOOR_DB / 20))
+    return Sound(samples / np.float32(peak), int(sounding[0]) * hop, min(len(samples), int(sounding[-1] + 1) * hop))
 
 
 def note_spans(paths: Sequence[Path]) -> tuple[list[NoteSpan], list[Problem]]:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from etude.adapters.annotations import Annotation, write_events
-from etude.adapters.atomic import replace_file
 from etude.adapters.errors import UserError, nearest
+from etude.adapters.storage.atomic import replace_file
 
 UNNAMED = "note"
 """What a note without a technique is called where a name is needed."""

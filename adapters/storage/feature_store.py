@@ -20,10 +20,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from etude.adapters.atomic import replace_file
-from etude.adapters.cache import FEATURES, cache_root
 from etude.adapters.errors import UserError
-from etude.adapters.training.row_file import RowFile
+from etude.adapters.storage.atomic import replace_file
+from etude.adapters.storage.cache import FEATURES, cache_root
+from etude.adapters.storage.row_file import RowFile
 
 DEFAULT_GB = 50.0
 POLL_SECONDS = 0.2

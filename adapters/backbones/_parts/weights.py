@@ -19,7 +19,7 @@ from etude.adapters.errors import UserError, nearest
 
 FILES = ("model.safetensors", "pytorch_model.bin")
 RANDOM = "random:"
-PACKAGED = Path(__file__).parent / "backbones"
+PACKAGED = Path(__file__).parent.parent
 """Weights that come with the package: each folder here is known by its name."""
 HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 

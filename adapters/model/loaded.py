@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from etude.adapters.annotations import Annotation, Note
 from etude.adapters.artifact import Artifact
 from etude.adapters.backbones import Backbone
-from etude.adapters.build import build_heads, build_method, mixed_layers
 from etude.adapters.heads import Activations, Head
-from etude.adapters.model import LayerMix, copy_tensors
-from etude.adapters.training.recipe import Recipe
+from etude.adapters.model.adapted import LayerMix, copy_tensors
+from etude.adapters.model.build import build_heads, build_method, mixed_layers
+from etude.adapters.recipe.schema import Recipe
 
 OWN = ("mix.", "readout.", "heads.")
 """How the names of its own tensors begin, in an artifact and here."""

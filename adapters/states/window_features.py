@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from etude.adapters.errors import UserError
-from etude.adapters.inference.activations import audio_batch
-from etude.adapters.training.feature_store import FeatureSet, FeatureStore
-from etude.adapters.training.memory import in_parts_that_fit
-from etude.adapters.training.row_file import RowFile
-from etude.adapters.training.window_set import WindowSet
+from etude.adapters.states.activations import audio_batch
+from etude.adapters.states.memory import in_parts_that_fit
+from etude.adapters.states.window_set import WindowSet
+from etude.adapters.storage.feature_store import FeatureSet, FeatureStore
+from etude.adapters.storage.row_file import RowFile
 
 FILL_SIZES = (4, 2, 1)
 """Windows computed at a time: independent of the recipe's batch size, smaller only where memory does not suffice."""

@@ -10,11 +10,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from etude.adapters import audio
 from etude.adapters.backbones import INPUT, Backbone
-from etude.adapters.model import AdaptedModel
-from etude.adapters.training import augment
-from etude.adapters.training.window_features import Source
+from etude.adapters.model.adapted import AdaptedModel
+from etude.adapters.sound import audio, augment
+from etude.adapters.states.window_features import Source
 
 
 def frozen_states(model: AdaptedModel, fingerprint: str, autocast: torch.dtype | None = None) -> Source:

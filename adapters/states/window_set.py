@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from etude.adapters.annotations import Annotation
-from etude.adapters.audio import read_window
 from etude.adapters.backbones import Backbone
 from etude.adapters.datasets import Track
 from etude.adapters.errors import UserError
 from etude.adapters.heads import FrameGrid, Head
-from etude.adapters.inference.activations import audio_batch, frames_of, hop_samples, overlap_frames
-from etude.adapters.inference.windows import Window, plan
-from etude.adapters.training.augment import AugmentConfig, augment
+from etude.adapters.sound.audio import read_window
+from etude.adapters.sound.augment import AugmentConfig, augment
+from etude.adapters.sound.windows import Window, plan
+from etude.adapters.states.activations import audio_batch, frames_of, hop_samples, overlap_frames
 
 MARGIN_SECONDS = 1.0
 """Notes this close to a window are kept with it: heads may round their times to frames as they like."""

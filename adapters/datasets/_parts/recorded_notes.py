@@ -1,4 +1,4 @@
-"""Isolated recorded notes: a CSV that lists one file per note, and where in its file a note sounds."""
+"""Isolated recorded notes: a CSV that lists one file per note."""
 
 from __future__ import annotations
 
@@ -8,19 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from etude.adapters.annotations import Note, read_table
-from etude.adapters.audio import probe, read_window
 from etude.adapters.datasets import SPLITS, Split
 from etude.adapters.datasets.manifest import SPLIT_NAMES
 from etude.adapters.errors import Problem, UserError, nearest
 
 COLUMNS = ("path", "source", "instrument", "technique", "midi", "split", "licence")
-FLOOR_DB = -34.0
-"""A note sounds from the first to the last frame above this level, relative to its loudest frame."""
-FRAME_SECONDS = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +27,6 @@ class RecordedNote:
     licence: str
     instrument: str
     source: str
-
-
-@dataclass(frozen=True, slots=True)
-class Sound:
-    """Samples ``[samples]`` of peak 1, and the samples between which the note sounds."""
-
-    samples: NDArray[np.float32]
-    onset: int
-    offset: int
 
 
 def parse(folder: Path, row: dict[str, str], needed: Literal["technique", "instrument"] = "technique") -> RecordedNote:
@@ -109,22 +93,3 @@ def parse_rows(
         except UserError as error:
             problems += [Problem(problem.what, f"{table}:{number}", problem.fix) for problem in error.problems]
     return notes, problems
-
-
-def sound(path: Path, sample_rate: int) -> Sound:
-    """Read one note and find where it sounds. Raises :class:`UserError` for unreadable or silent audio."""
-    info = probe(path)
-    samples = read_window(path, 0, info.samples_at(sample_rate), sample_rate, info)
-    if not np.any(samples):
-        raise UserError("is silent", where=str(path), fix="remove its row")
-    return trim(samples, sample_rate)
-
-
-def trim(samples: NDArray[np.float32], sample_rate: int) -> Sound:
-    """Find where ``samples`` ``[samples]``, not all 0, sound."""
-    peak = float(np.abs(samples).max())
-    hop = round(FRAME_SECONDS * sample_rate)
-    frames = np.pad(samples, (0, -len(samples) % hop)).reshape(-1, hop).astype(np.float64)
-    level = np.sqrt(np.einsum("ij,ij->i", frames, frames) / hop)
-    (sounding,) = np.nonzero(level > level.max() * 10 ** (FLOOR_DB / 20))
-    return Sound(samples / np.float32(peak), int(sounding[0]) * hop, min(len(samples), int(sounding[-1] + 1) * hop))

@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from etude.adapters.audio import AudioInfo
 from etude.adapters.backbones import Backbone
 from etude.adapters.heads import Activations, Head
-from etude.adapters.inference.windows import Window, stitch
-from etude.adapters.model import AdaptedModel
+from etude.adapters.model.adapted import AdaptedModel
+from etude.adapters.sound.audio import AudioInfo
+from etude.adapters.sound.windows import Window, stitch
 
 StateSource = Callable[[Sequence[int]], Tensor]
 """Positions in a list of windows -> their frozen states ``[windows, stored layers, frames, hidden]``."""

@@ -41,7 +41,7 @@ def decode(
     pitch: Probabilities | None = None,
     lowest_pitch: int = 0,
 ) -> list[Note]:
-    """Decode with thresholds as :func:`~etude.adapters.tuning.tune_thresholds` returns them.
+    """Decode with thresholds as :func:`~etude.adapters.heads._parts.tuning.tune_thresholds` returns them.
 
     ``pitch`` (``[frames, pitches]``, first column = MIDI number ``lowest_pitch``) gives each event the pitch with the largest
     summed probability over its frames. Raises ``ValueError`` when the decoder needs an ``onset`` and gets none.

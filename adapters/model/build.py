@@ -12,8 +12,8 @@ from etude.adapters.backbones import Backbone, BackboneConfig
 from etude.adapters.datasets import Dataset
 from etude.adapters.heads import Head
 from etude.adapters.methods import Method
-from etude.adapters.model import AdaptedModel
-from etude.adapters.training.recipe import Recipe, parse_recipe
+from etude.adapters.model.adapted import AdaptedModel
+from etude.adapters.recipe.schema import Recipe, parse_recipe
 
 
 def build_dataset(recipe: Recipe) -> Dataset:

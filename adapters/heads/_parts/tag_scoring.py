@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from etude.adapters.annotations import Annotation
 from etude.adapters.errors import UserError, nearest
-from etude.adapters.scoring import summary
+from etude.adapters.heads._parts.scoring import summary
 
 Cells = NDArray[np.bool_]
 Probabilities = NDArray[np.floating[Any]]

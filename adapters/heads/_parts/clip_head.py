@@ -21,9 +21,17 @@ from torch.nn import functional as F
 from etude.adapters.annotations import Annotation
 from etude.adapters.errors import UserError
 from etude.adapters.heads import Activations, FrameGrid, Head, HeadConfig
-from etude.adapters.inference.windows import plan
-from etude.adapters.tag_scoring import Cells, exact_matches, labelled_cells, micro_f1, openmic_f1, tag_cells, tag_scores
-from etude.adapters.vocabulary import Vocabulary
+from etude.adapters.heads._parts.tag_scoring import (
+    Cells,
+    exact_matches,
+    labelled_cells,
+    micro_f1,
+    openmic_f1,
+    tag_cells,
+    tag_scores,
+)
+from etude.adapters.heads._parts.vocabulary import Vocabulary
+from etude.adapters.sound.windows import plan
 
 GRID = tuple(round(0.02 * step, 2) for step in range(50))
 """Thresholds that are tried; the published grid ends at .78."""
@@ -165,8 +173,8 @@ class ClipHead(Head):
         return Annotation(tags=tuple(confidences), tag_confidences=confidences)
 
     def score(self, references: Sequence[Annotation], activations: Sequence[Activations], rate: float) -> dict[str, Any]:
-        """See :func:`~etude.adapters.tag_scoring.tag_scores`; with ``sigmoid`` also ``openmic_f1``, and with ``softmax``
-        ``accuracy``, the share of exact clips among those whose classes are all labelled."""
+        """See :func:`tag_scores`; with ``sigmoid`` also ``openmic_f1``, and with ``softmax`` ``accuracy``, the share of exact
+        clips among those whose classes are all labelled."""
         truth, probabilities, labelled = self._labelled(references, activations)
         estimate = self._estimate(probabilities)
         scores = tag_scores(truth, probabilities, estimate, self.labels, labelled)

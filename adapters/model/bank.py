@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from etude.adapters.backbones import Backbone
-from etude.adapters.site_update import SiteUpdate
+from etude.adapters.methods._parts.site_update import SiteUpdate
 
 
 @dataclass

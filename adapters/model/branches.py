@@ -11,8 +11,8 @@ from torch._dynamo.exc import TorchDynamoException
 
 from etude.adapters.backbones import INPUT, Backbone
 from etude.adapters.errors import UserError
-from etude.adapters.inference.bank import AdapterBank
-from etude.adapters.inference.loaded import LoadedAdapter
+from etude.adapters.model.bank import AdapterBank
+from etude.adapters.model.loaded import LoadedAdapter
 
 T = TypeVar("T")
 

@@ -23,8 +23,8 @@ from etude.adapters.config import Location, StrictModel
 from etude.adapters.datasets import DatasetConfig
 from etude.adapters.errors import Problem, UserError, nearest
 from etude.adapters.methods import MethodConfig
-from etude.adapters.training.augment import AugmentConfig
-from etude.adapters.training.recipe_problems import KINDS, explain
+from etude.adapters.recipe.problems import KINDS, explain
+from etude.adapters.sound.augment import AugmentConfig
 from etude.recipes import packaged
 
 

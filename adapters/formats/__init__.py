@@ -1,0 +1,1 @@
+"""Annotation files, as other programs read and write them."""

@@ -1,0 +1,1 @@
+"""A backbone, a method, a layer mix and heads, put together."""

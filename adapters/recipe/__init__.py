@@ -1,0 +1,1 @@
+"""Recipes: what they may hold, and what is wrong with one."""

@@ -1,0 +1,1 @@
+"""Audio files, windows over them, and what is done to waveforms."""

@@ -1,0 +1,1 @@
+"""The windows of recordings and the frozen states of each."""
