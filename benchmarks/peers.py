@@ -18,7 +18,7 @@ from setup import BATCH, Workload, cpu_accelerator
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from etude.adapters.heads import Head
+from etude.adapters.heads import Context, Head
 from etude.adapters.model.adapted import AdaptedModel
 from etude.adapters.states.window_set import WindowSet
 
@@ -38,7 +38,7 @@ class Tagger(nn.Module):
         with torch.no_grad() if self.frozen else nullcontext():
             states = self.backbone(inputs, output_hidden_states=True).hidden_states
         mixed = torch.stack([share * state for share, state in zip(self.weights.softmax(0), states, strict=True)]).sum(0)
-        return {name: head(mixed) for name, head in self.heads.items()}
+        return {name: head(Context(mixed)) for name, head in self.heads.items()}
 
 
 class Peer:
@@ -199,7 +199,7 @@ def floor(workload: Workload, blocks: int) -> Callable[[], None]:
         for index, share in enumerate(shares[len(states) :], start=count - blocks):
             state = backbone.block(index, state)
             mixed = mixed + share * state
-        logits = {name: head(mixed) for name, head in model.heads.items()}
+        logits = {name: head(Context(mixed)) for name, head in model.heads.items()}
         total_loss(heads_of(model), logits, targets).backward()  # type: ignore[no-untyped-call]
         for parameter in (weights, *model.parameters()):
             parameter.grad = None

@@ -7,6 +7,7 @@ import torch
 
 from etude.adapters import artifact, registry
 from etude.adapters.errors import UserError
+from etude.adapters.heads import Context
 from etude.adapters.heads._parts.label_mapping import check_map, data_map, fixed_map, matrix, name_map
 from etude.adapters.heads.mapped_tags import MappedTags, MappedTagsConfig
 from etude.adapters.inference.session import Session
@@ -92,7 +93,7 @@ def test_the_head_is_sums_of_the_backbones_own_logits_and_trains_nothing():
     logits = backbone.classify(mixed)
     assert logits.shape == (2, 10, 527)
     expected = torch.stack([logits[..., :5].sum(-1), logits[..., 5:10].sum(-1)], dim=-1)
-    torch.testing.assert_close(made(mixed)["tags"], expected)
+    torch.testing.assert_close(made(Context(mixed))["tags"], expected)
 
 
 def test_a_map_is_kept_with_the_adapter():

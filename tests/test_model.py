@@ -7,13 +7,14 @@ import re
 import numpy as np
 import pytest
 import torch
+from excerpts import excerpt_of
 from safetensors.torch import load_file
 
 from etude.adapters import artifact, registry
 from etude.adapters.annotations import Annotation, Note
 from etude.adapters.artifact import BackboneRef, Manifest
 from etude.adapters.errors import UserError
-from etude.adapters.heads import FrameGrid
+from etude.adapters.heads import Context, FrameGrid
 from etude.adapters.heads.technique import Technique, TechniqueConfig
 from etude.adapters.model.adapted import AdaptedModel, LayerMix
 
@@ -68,7 +69,7 @@ def targets(model):
     frames = model.backbone.frames_per_window
     grid = FrameGrid(0, frames, model.backbone.frame_rate, frames)
     head = model.heads["technique"]
-    items = [head.targets(Annotation((Note(0.1, 0.2 + 0.1 * i, 60 + i, LABELS[i]),)), grid) for i in range(2)]
+    items = [head.targets(excerpt_of(Annotation((Note(0.1, 0.2 + 0.1 * i, 60 + i, LABELS[i]),)), grid)) for i in range(2)]
     return {name: torch.from_numpy(np.stack([item[name] for item in items])) for name in items[0]}
 
 
@@ -124,7 +125,8 @@ def test_both_halves_together_are_the_whole(backbone, method, mixed):
         whole = backbone(backbone.prepare(*audio(backbone)))
         frames = [backbone.readout(state) for state in whole]
         shares = torch.softmax(model.mix.weights, 0)
-        expected = model.heads["technique"](sum(share * frames[layer] for share, layer in zip(shares, layers, strict=True)))
+        mixed = sum(share * frames[layer] for share, layer in zip(shares, layers, strict=True))
+        expected = model.heads["technique"](Context(mixed))
         found = model(stored)["technique"]
     assert set(found) == set(expected) == {"technique", "pitch", "onset"}
     for name, values in found.items():

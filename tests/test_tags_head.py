@@ -5,6 +5,7 @@ import socket
 import numpy as np
 import pytest
 import torch
+from excerpts import excerpt_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -13,7 +14,7 @@ from sklearn import metrics
 
 from etude.adapters.annotations import Annotation, Note
 from etude.adapters.errors import UserError
-from etude.adapters.heads import FrameGrid
+from etude.adapters.heads import Context, FrameGrid
 from etude.adapters.heads._parts.clip_head import GRID
 from etude.adapters.heads._parts.statistics_pooling import StatisticsPooling
 from etude.adapters.heads._parts.tag_scoring import (
@@ -43,7 +44,8 @@ def partially(tags, unlabelled):
 
 
 def targets(head, annotations, frames=5, real=None):
-    rows = [head.targets(item, FrameGrid(0, frames, RATE, frames if real is None else real)) for item in annotations]
+    grid = FrameGrid(0, frames, RATE, frames if real is None else real)
+    rows = [head.targets(excerpt_of(item, grid)) for item in annotations]
     return {key: torch.stack([torch.from_numpy(row[key]) for row in rows]) for key in rows[0]}
 
 
@@ -66,27 +68,27 @@ def probabilities(*rows):
 def test_size(fields, expected):
     head = make_head(**fields)
     assert sum(p.numel() for p in head.parameters()) == expected
-    assert head(torch.randn(2, 5, 6))["tags"].shape == (2, 5, 4 if "pooling" in fields else 3)
+    assert head(Context(torch.randn(2, 5, 6)))["tags"].shape == (2, 5, 4 if "pooling" in fields else 3)
 
 
 def test_frames_are_judged_one_by_one():
     head, states = make_head().eval(), torch.randn(1, 5, 6)
-    torch.testing.assert_close(head(states)["tags"][:, 2], head(states[:, 2:3])["tags"][:, 0])
+    torch.testing.assert_close(head(Context(states))["tags"][:, 2], head(Context(states[:, 2:3]))["tags"][:, 0])
 
 
 def test_targets_by_hand():
     head = make_head()
-    target = head.targets(tagged("flu", "cel"), FrameGrid(100, 5, RATE, 3))
+    target = head.targets(excerpt_of(tagged("flu", "cel"), FrameGrid(100, 5, RATE, 3)))
     assert target["tags"].tolist() == [[1, 0, 1]]
     assert target["tags_mask"].tolist() == [[1, 1, 1]] * 3 + [[0, 0, 0]] * 2
-    assert head.targets(tagged(), FrameGrid(0, 2, RATE, 2))["tags_mask"].tolist() == [[1, 1, 1]] * 2
-    partial = head.targets(partially(["flu"], ["cla", "no class here"]), FrameGrid(0, 3, RATE, 2))
+    assert head.targets(excerpt_of(tagged(), FrameGrid(0, 2, RATE, 2)))["tags_mask"].tolist() == [[1, 1, 1]] * 2
+    partial = head.targets(excerpt_of(partially(["flu"], ["cla", "no class here"]), FrameGrid(0, 3, RATE, 2)))
     assert partial["tags"].tolist() == [[0, 0, 1]]
     assert partial["tags_mask"].tolist() == [[1, 0, 1]] * 2 + [[0, 0, 0]]
-    nobody = head.targets(Annotation((Note(0, 1, technique="x"),)), FrameGrid(0, 5, RATE, 5))
+    nobody = head.targets(excerpt_of(Annotation((Note(0, 1, technique="x"),)), FrameGrid(0, 5, RATE, 5)))
     assert not nobody["tags_mask"].any()
     with pytest.raises(UserError, match=r"tag 'clo' is not a class of this adapter \(did you mean 'cl"):
-        head.targets(tagged("clo"), FrameGrid(0, 2, RATE, 2))
+        head.targets(excerpt_of(tagged("clo"), FrameGrid(0, 2, RATE, 2)))
 
 
 @pytest.mark.parametrize(
@@ -138,7 +140,7 @@ def test_softmax_learns_nothing_from_a_partially_labelled_clip():
 def test_loss_and_gradient_are_finite_for_one_clip_labelled_or_not(activation, annotation, pooling):
     head = make_head(activation=activation, pooling=pooling)
     silent = torch.zeros(1, 5, 6)  # every frame the same
-    loss = head.loss(head(silent), targets(head, [annotation]))["clip"]
+    loss = head.loss(head(Context(silent)), targets(head, [annotation]))["clip"]
     loss.backward()
     assert (loss.item() == 0) == (annotation.tags != ("cel",))
     assert all(torch.isfinite(p.grad).all() for p in head.parameters())
@@ -150,11 +152,11 @@ def test_padding_and_unlabelled_clips_change_no_gradient(pooling):
     known = targets(head, [tagged("cel")], real=3)
     states = torch.randn(2, 5, 6)
     torch.manual_seed(1)
-    alone = head.eval().loss(head(states[:1]), known)["clip"]
+    alone = head.eval().loss(head(Context(states[:1])), known)["clip"]
     both = {key: torch.cat([known[key], targets(head, [Annotation()])[key]]) for key in known}
     changed = states.clone()
     changed[0, 3:] = 100
-    assert head.loss(head(changed), both)["clip"].item() == pytest.approx(alone.item(), rel=1e-6)
+    assert head.loss(head(Context(changed)), both)["clip"].item() == pytest.approx(alone.item(), rel=1e-6)
 
 
 @pytest.mark.parametrize("pooling", ["mean", "statistics"])
@@ -166,11 +168,11 @@ def test_it_learns(activation, pooling):
     optimizer = torch.optim.Adam(head.parameters(), 0.01)
     for _ in range(150):
         optimizer.zero_grad()
-        head.loss(head(states), targets(head, annotations))["clip"].backward()
+        head.loss(head(Context(states)), targets(head, annotations))["clip"].backward()
         optimizer.step()
     head.eval()
     with torch.no_grad():
-        found = [head.pool({"tags": row.half().numpy()}, RATE) for row in head.activations(head(states))["tags"]]
+        found = [head.pool({"tags": row.half().numpy()}, RATE) for row in head.activations(head(Context(states)))["tags"]]
     assert [head.decode(item, RATE).tags for item in found] == [item.tags for item in annotations]
 
 
@@ -196,7 +198,7 @@ def gradients_on_two_processes(rank, port, file):
     head = make_head(pooling="statistics", hidden=4, dropout=0.0)
     wrapped = torch.nn.parallel.DistributedDataParallel(head)
     states = torch.randn(2, 5, 6, generator=torch.Generator().manual_seed(3))[rank : rank + 1]
-    head.loss(wrapped(states), targets(head, [tagged(LABELS[rank])]))["clip"].backward()
+    head.loss(wrapped(Context(states)), targets(head, [tagged(LABELS[rank])]))["clip"].backward()
     if rank == 0:
         torch.save([p.grad for p in head.parameters()], file)
     torch.distributed.destroy_process_group()
@@ -210,7 +212,7 @@ def test_two_processes_learn_the_pooled_layer_together(tmp_path):
     torch.multiprocessing.spawn(gradients_on_two_processes, (port, tmp_path / "gradients"), nprocs=2)
     head = make_head(pooling="statistics", hidden=4, dropout=0.0)
     states = torch.randn(2, 5, 6, generator=torch.Generator().manual_seed(3))
-    head.loss(head(states), targets(head, [tagged("cel"), tagged("cla")]))["clip"].backward()
+    head.loss(head(Context(states)), targets(head, [tagged("cel"), tagged("cla")]))["clip"].backward()
     for found, parameter in zip(torch.load(tmp_path / "gradients"), head.parameters(), strict=True):
         torch.testing.assert_close(found, parameter.grad)
 
@@ -335,7 +337,7 @@ def test_context_lets_each_frame_be_read_with_its_neighbours():
     mixed = torch.randn(1, 20, 3)
     changed = mixed.clone()
     changed[0, 10] += 5 * torch.randn(3)
-    moved = (head(mixed)["tags"] != head(changed)["tags"]).any(dim=-1)[0].nonzero().flatten()
+    moved = (head(Context(mixed))["tags"] != head(Context(changed))["tags"]).any(dim=-1)[0].nonzero().flatten()
     assert (moved.min(), moved.max()) == (6, 14)
 
 

@@ -6,13 +6,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from excerpts import excerpt_of
 from pydantic import ValidationError
 from torch import nn
 from torch.nn import functional as F
 
 from etude.adapters.annotations import Annotation, Note
 from etude.adapters.errors import UserError
-from etude.adapters.heads import FrameGrid
+from etude.adapters.heads import Context, FrameGrid
 from etude.adapters.heads.technique import Technique, TechniqueConfig
 
 LABELS = ("bend", "slide", "trill")
@@ -52,7 +53,7 @@ def test_size_is_the_published_one():
 def test_logits_are_the_two_sums_of_one_plane():
     head, mixed = make_head(onset=False), states()
     planes = head.plane(mixed).reshape(2, 5, 3, 4)  # frames, techniques, pitches
-    logits = head(mixed)
+    logits = head(Context(mixed))
     assert set(logits) == {"technique", "pitch"}
     torch.testing.assert_close(logits["technique"], torch.stack([planes[:, :, i, :].sum(-1) for i in range(3)], -1))
     torch.testing.assert_close(logits["pitch"], torch.stack([planes[:, :, :, i].sum(-1) for i in range(4)], -1))
@@ -68,8 +69,8 @@ def test_refinement_is_attention_over_time_with_the_onset_as_a_further_channel()
         query, key, value = (joined @ refiner.attention.in_proj_weight.T + refiner.attention.in_proj_bias).split(channels, -1)
         shares = torch.softmax(query @ key.transpose(1, 2) / math.sqrt(channels), -1)
         attended = refiner.attention.out_proj(shares @ value)
-        torch.testing.assert_close(head(mixed)[name], refiner.project(joined + attended), atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(head(mixed)["onset"], onset)
+        torch.testing.assert_close(head(Context(mixed))[name], refiner.project(joined + attended), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(head(Context(mixed))["onset"], onset)
 
 
 @pytest.mark.parametrize("fields", SWITCHES)
@@ -77,7 +78,7 @@ def test_switches_remove_outputs_parameters_and_loss_terms(fields):
     head, mixed = make_head(**fields), states()
     pitch, onset = fields.get("pitch", True), fields.get("onset", True)
     outputs = ["technique", *["pitch"] * pitch, *["onset"] * onset]
-    logits = head(mixed)
+    logits = head(Context(mixed))
     assert {name: tuple(values.shape) for name, values in logits.items()} == {
         name: (2, 5, {"technique": 3, "pitch": 4, "onset": 1}[name]) for name in outputs
     }
@@ -92,27 +93,27 @@ def test_switches_remove_outputs_parameters_and_loss_terms(fields):
 
 def test_no_gradient_from_the_technique_into_the_onset_branch():
     head, mixed = make_head(), states()
-    logits = head(mixed)
+    logits = head(Context(mixed))
     (logits["technique"].square().sum() + logits["pitch"].square().sum()).backward()
     assert all(parameter.grad is None for parameter in head.onset.parameters())
     assert all(parameter.grad.abs().sum() > 0 for parameter in head.plane.parameters())
     head.zero_grad()
-    head(mixed)["onset"].square().sum().backward()
+    head(Context(mixed))["onset"].square().sum().backward()
     assert all(parameter.grad.abs().sum() > 0 for parameter in head.onset.parameters())
 
 
 def test_onset_logit_changes_the_refined_logits():
     head, mixed = make_head(), states()
-    before = head(mixed)
+    before = head(Context(mixed))
     with torch.no_grad():
         head.onset[-1].bias.add_(3.0)
-    after = head(mixed)
+    after = head(Context(mixed))
     assert all((before[name] - after[name]).abs().max() > 1e-3 for name in ("technique", "pitch"))
 
 
 def test_loss_is_the_weighted_sum_of_published_terms():
     head = make_head()
-    logits = {name: values.detach() for name, values in head(states()).items()}
+    logits = {name: values.detach() for name, values in head(Context(states())).items()}
     generator = torch.Generator().manual_seed(2)
     targets = {name: (torch.rand(values.shape, generator=generator) < 0.4).float() for name, values in logits.items()}
     masks = {f"{name}_mask": torch.ones(2, 5, 1) for name in logits}
@@ -137,11 +138,12 @@ def test_context_lets_every_output_see_so_many_frames_and_no_more():
     mixed = torch.randn(1, 40, 6)
     changed = mixed.clone()
     changed[0, 20] += 5 * torch.randn(6)
-    moved = (head(mixed)["technique"] != head(changed)["technique"]).any(dim=-1)[0].nonzero().flatten()
+    moved = (head(Context(mixed))["technique"] != head(Context(changed))["technique"]).any(dim=-1)[0].nonzero().flatten()
     assert (moved.min(), moved.max()) == (12, 28)  # nine frames, every second one
     assert 20 in moved
     plain = make_head(pitch=False, onset=False, hidden=8).eval()
-    assert (plain(mixed)["technique"] != plain(changed)["technique"]).any(dim=-1)[0].nonzero().flatten().tolist() == [20]
+    moved = (plain(Context(mixed))["technique"] != plain(Context(changed))["technique"]).any(dim=-1)[0]
+    assert moved.nonzero().flatten().tolist() == [20]
 
 
 # Targets. 10 frames per second, so that frames can be counted by hand.
@@ -149,7 +151,7 @@ def test_context_lets_every_output_see_so_many_frames_and_no_more():
 
 def targets_of(*notes, unlabelled=(), start=0, frames=10, real=None, **fields):
     grid = FrameGrid(start, frames, 10.0, frames if real is None else real)
-    return make_head(**fields).targets(Annotation(notes, unlabelled), grid)
+    return make_head(**fields).targets(excerpt_of(Annotation(notes, unlabelled), grid))
 
 
 def frames_of(column):
@@ -246,7 +248,7 @@ def test_measure_without_pitches():
     config = TechniqueConfig(pitch=False)
     statistics = Technique.measure(config, LABELS, annotations, 10.0)
     assert statistics["class_weights"] == [1.0, 1.0, 1.0]
-    logits = Technique(config, LABELS, 6, statistics)(states())
+    logits = Technique(config, LABELS, 6, statistics)(Context(states()))
     assert {name: values.shape[-1] for name, values in logits.items()} == {"technique": 3, "onset": 1}
 
 
@@ -258,13 +260,13 @@ def test_rebuilt_from_its_stored_statistics_and_tensors_it_is_the_same():
     again = Technique(TechniqueConfig(**json.loads(config.model_dump_json())), LABELS, 6, stored).eval()
     assert set(head.state_dict()) == {name for name, _ in head.named_parameters()}
     again.load_state_dict(head.state_dict())
-    expected = head(states())
-    for name, values in again(states()).items():
+    expected = head(Context(states()))
+    for name, values in again(Context(states())).items():
         assert torch.equal(values, expected[name])
     assert torch.equal(again.class_weights, head.class_weights)
     grid = FrameGrid(0, 100, 75.0, 100)
-    for name, roll in again.targets(annotations[0], grid).items():
-        np.testing.assert_array_equal(roll, head.targets(annotations[0], grid)[name])
+    for name, roll in again.targets(excerpt_of(annotations[0], grid)).items():
+        np.testing.assert_array_equal(roll, head.targets(excerpt_of(annotations[0], grid))[name])
 
 
 # Decoding and scores.
@@ -277,7 +279,7 @@ PIECES = [
 
 
 def perfect(head, annotation, frames=100):
-    rolls = head.targets(annotation, FrameGrid(0, frames, RATE, frames))
+    rolls = head.targets(excerpt_of(annotation, FrameGrid(0, frames, RATE, frames)))
     outputs = ["technique", *["pitch"] * head.config.pitch, *["onset"] * head.config.onset]
     return {name: rolls[name].astype(np.float16) for name in outputs}
 
@@ -373,17 +375,19 @@ def test_it_learns_a_single_window():
     """Every loss term falls and the targets are found again: no branch is cut off from its input."""
     head, mixed = make_head(hidden_size=16, hidden=32, dropout=0.0).train(), states(frames=40, hidden_size=16, batch=1)
     annotation = Annotation((Note(0.1, 0.3, 60, "bend"), Note(0.34, 0.5, 62, "slide"), Note(0.56, 0.7, 63, "trill")))
-    rolls = head.targets(annotation, FrameGrid(0, 40, RATE, 40))
+    rolls = head.targets(excerpt_of(annotation, FrameGrid(0, 40, RATE, 40)))
     targets = {name: torch.from_numpy(roll)[None] for name, roll in rolls.items()}
     optimizer = torch.optim.Adam(head.parameters(), lr=2e-2)
-    first = {name: term.item() for name, term in head.loss(head(mixed), targets).items()}
+    first = {name: term.item() for name, term in head.loss(head(Context(mixed)), targets).items()}
     for _ in range(150):
         optimizer.zero_grad()
-        sum(head.loss(head(mixed), targets).values()).backward()
+        sum(head.loss(head(Context(mixed)), targets).values()).backward()
         nn.utils.clip_grad_norm_(head.parameters(), 1.0)
         optimizer.step()
-    last = {name: term.item() for name, term in head.loss(head(mixed), targets).items()}
+    last = {name: term.item() for name, term in head.loss(head(Context(mixed)), targets).items()}
     assert all(last[name] < 0.2 * first[name] for name in first), (first, last)
     with torch.no_grad():
-        found = {name: values[0].numpy().astype(np.float16) for name, values in head.eval().activations(head(mixed)).items()}
+        found = {
+            name: values[0].numpy().astype(np.float16) for name, values in head.eval().activations(head(Context(mixed))).items()
+        }
     assert head.score([annotation], [found], RATE)["event_micro_f1"] == 1.0

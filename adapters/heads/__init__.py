@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +14,15 @@ from torch import Tensor, nn
 from etude.adapters.annotations import Annotation
 from etude.adapters.backbones import Backbone
 from etude.adapters.config import StrictModel
+from etude.adapters.datasets import Track
 from etude.adapters.heads._parts.vocabulary import Vocabulary
+from etude.adapters.sound.audio import read_window
 
 Activations = dict[str, NDArray[np.floating[Any]]]
 """Output name -> what a head says of one recording: ``[frames, classes]`` in half precision, or what :meth:`Head.pool` makes of
 that."""
+Span = float | Literal["window", "recording"]
+"""What a head is shown at a time: one window of the backbone, so many seconds, or the whole recording."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,40 @@ class FrameGrid:
     rate: float
     real: int
     """Frames that hold audio; the rest is padding and never counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """A part of a recording that a head is to learn from."""
+
+    track: Track
+    grid: FrameGrid
+    annotation: Annotation
+    """What of the track's annotation concerns the grid, and a little around it, in the recording's own time."""
+    sample_rate: int
+    """Hz, of the backbone."""
+
+    def audio(self) -> NDArray[np.float32]:
+        """Mono samples ``[samples]`` of the grid at :attr:`sample_rate`; fewer where the recording ends.
+
+        Raises :class:`UserError` for unreadable audio.
+        """
+        start, stop = (
+            round(frame * self.sample_rate / self.grid.rate) for frame in (self.grid.start, self.grid.start + self.grid.frames)
+        )
+        return read_window(self.track.audio, start, stop - start, self.sample_rate, self.track.info)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a head reads, of one window of each batch entry or of all that its :attr:`Head.span` covers."""
+
+    mixed: Tensor
+    """The layer mix, ``[batch, frames, hidden]``."""
+    states: Mapping[int, Tensor] = field(default_factory=dict)
+    """The states that :attr:`Head.reads` names, each ``[batch, frames, hidden]``."""
+    prepared: Tensor | None = None
+    """The backbone's prepared input, ``[batch, windows, *prepared shape]``, where :attr:`Head.reads` names it."""
 
 
 class HeadConfig(StrictModel):
@@ -54,6 +92,24 @@ class Head(nn.Module, ABC):
         self.labels = tuple(labels)
         self.statistics = dict(statistics)
 
+    @property
+    def span(self) -> Span:
+        """How much of a recording :meth:`forward` is shown at a time; longer ones are cut with an overlap, as windows are."""
+        return "window"
+
+    @property
+    def rate(self) -> float | None:
+        """Frames per second that states are averaged to before :meth:`forward`; ``None`` leaves the backbone's.
+
+        The nearest rate that divides the backbone's by a whole number is taken. Only for a span of more than a window.
+        """
+        return None
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        """Further states that :meth:`forward` needs, by index; ``INPUT`` of the backbones is the prepared input."""
+        return ()
+
     def bind(self, backbone: Backbone) -> None:
         """Learn what reads the backbone's own classes, where the head maps from those. Raises :class:`UserError`."""
 
@@ -69,12 +125,15 @@ class Head(nn.Module, ABC):
         """
 
     @abstractmethod
-    def targets(self, annotation: Annotation, grid: FrameGrid) -> dict[str, NDArray[np.float32]]:
-        """Target and mask arrays ``[frames or 1, classes or 1]`` of one window; a mask of 0 means unlabelled or padding."""
+    def targets(self, excerpt: Excerpt) -> dict[str, NDArray[np.float32]]:
+        """Target and mask arrays, ``[frames or 1, ...]``, of what :attr:`span` covers.
+
+        Masks have names that end in ``_mask``; 0 means unlabelled or padding.
+        """
 
     @abstractmethod
-    def forward(self, mixed: Tensor) -> dict[str, Tensor]:
-        """Mixed states ``[batch, frames, hidden]`` -> logits by output name, each ``[batch, frames, classes]``.
+    def forward(self, context: Context) -> dict[str, Tensor]:
+        """Logits by output name, each ``[batch, frames, ...]`` with one or more axes of classes.
 
         A head whose last layer reads whole clips gives what that layer reads instead; :meth:`loss` and :meth:`pool` go on.
         """

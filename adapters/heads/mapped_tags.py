@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from etude.adapters.backbones import Backbone
-from etude.adapters.heads import HeadConfig
+from etude.adapters.heads import Context, HeadConfig
 from etude.adapters.heads._parts import label_mapping
 from etude.adapters.heads._parts.clip_head import ClipConfig, ClipHead
 
@@ -70,6 +70,6 @@ class MappedTags(ClipHead):
         mean = self.config.mapping != "fixed"
         self.weights.copy_(torch.from_numpy(label_mapping.matrix(mapped, self.labels, self._sources, mean=mean)))
 
-    def forward(self, mixed: Tensor) -> dict[str, Tensor]:
+    def forward(self, context: Context) -> dict[str, Tensor]:
         """See :class:`Head`."""
-        return {"tags": self._classify(mixed) @ self.weights.T}
+        return {"tags": self._classify(context.mixed) @ self.weights.T}

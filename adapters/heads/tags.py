@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from etude.adapters.heads import HeadConfig
+from etude.adapters.heads import Context, HeadConfig
 from etude.adapters.heads._parts.clip_head import ClipConfig, ClipHead
 from etude.adapters.heads._parts.dropout import Dropout
 from etude.adapters.heads._parts.frame_context import FrameContext
@@ -61,9 +61,9 @@ class Tags(ClipHead):
                 first += [nn.Linear(hidden_size, config.hidden), Dropout(config.dropout), nn.ReLU()]
             self.mlp = nn.Sequential(*first, nn.Linear(config.hidden or hidden_size, len(labels)))
 
-    def forward(self, mixed: Tensor) -> dict[str, Tensor]:
+    def forward(self, context: Context) -> dict[str, Tensor]:
         """See :class:`Head`."""
-        return {"tags": self.mlp(mixed)}
+        return {"tags": self.mlp(context.mixed)}
 
     def clip_logits(self, frames: Tensor, real: Tensor) -> Tensor:
         """See :class:`ClipHead`."""

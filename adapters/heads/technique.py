@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from etude.adapters.annotations import Annotation
 from etude.adapters.errors import UserError
-from etude.adapters.heads import Activations, FrameGrid, Head, HeadConfig
+from etude.adapters.heads import Activations, Context, Excerpt, FrameGrid, Head, HeadConfig
 from etude.adapters.heads._parts import decoding, scoring
 from etude.adapters.heads._parts.decoding import Decoder
 from etude.adapters.heads._parts.dropout import Dropout
@@ -126,8 +126,11 @@ class Technique(Head):
         weights = class_weights(list(frames.values()), config.class_weight_power)
         return {"pitch_range": [lowest, highest], "class_weights": [round(float(weight), 4) for weight in weights]}
 
-    def targets(self, annotation: Annotation, grid: FrameGrid) -> dict[str, NDArray[np.float32]]:
+    def targets(self, excerpt: Excerpt) -> dict[str, NDArray[np.float32]]:
         """``technique``, ``pitch``, ``onset`` rolls and their masks (``..._mask``, ``[frames, 1]``)."""
+        return self._rolls(excerpt.annotation, excerpt.grid)
+
+    def _rolls(self, annotation: Annotation, grid: FrameGrid) -> dict[str, NDArray[np.float32]]:
         rolls = {
             "technique": np.zeros((grid.frames, len(self.labels)), np.float32),
             "pitch": np.zeros((grid.frames, self.pitches), np.float32),
@@ -156,9 +159,9 @@ class Technique(Head):
                 rolls["onset"][start] = 1.0
         return {**rolls, **masks}
 
-    def forward(self, mixed: Tensor) -> dict[str, Tensor]:
+    def forward(self, context: Context) -> dict[str, Tensor]:
         """See :class:`Head`."""
-        mixed = mixed if self.context is None else self.context(mixed)
+        mixed = context.mixed if self.context is None else self.context(context.mixed)
         plane = self.plane(mixed).unflatten(-1, (len(self.labels), self.pitches))
         logits = {"technique": plane.sum(dim=-1)}
         if self.config.pitch:
@@ -232,7 +235,7 @@ class Technique(Head):
         hits = total = 0.0
         for reference, item in zip(references, activations, strict=True):
             frames = len(item["pitch"])
-            target = self.targets(reference, FrameGrid(0, frames, rate, frames))
+            target = self._rolls(reference, FrameGrid(0, frames, rate, frames))
             labelled = target["pitch_mask"][:, 0] > 0
             truth, guess = target["pitch"][labelled] > 0, item["pitch"][labelled] > 0.5
             hits += float((truth & guess).sum())

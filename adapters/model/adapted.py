@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from etude.adapters.backbones import INPUT, Backbone
 from etude.adapters.errors import UserError
-from etude.adapters.heads import Head
+from etude.adapters.heads import Context, Head
 from etude.adapters.methods import Method
 
 
@@ -145,7 +145,7 @@ class AdaptedModel(nn.Module):
     def forward(self, stored: Tensor) -> dict[str, dict[str, Tensor]]:
         """Frozen states ``[batch, stored layers, *stored_shape]`` -> logits ``[batch, frames, classes]`` by head, output."""
         mixed = self.mixed(stored)
-        return {name: head(mixed) for name, head in self.heads.items()}
+        return {name: head(Context(mixed)) for name, head in self.heads.items()}
 
     def mixed(self, stored: Tensor) -> Tensor:
         """Frozen states ``[batch, stored layers, *stored_shape]`` -> what the heads read, ``[batch, frames, hidden]``."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from etude.adapters.annotations import Annotation, Note
 from etude.adapters.artifact import Artifact
 from etude.adapters.backbones import Backbone
-from etude.adapters.heads import Activations, Head
+from etude.adapters.heads import Activations, Context, Head
 from etude.adapters.model.adapted import LayerMix, copy_tensors
 from etude.adapters.model.build import build_heads, build_method, mixed_layers
 from etude.adapters.recipe.schema import Recipe
@@ -73,7 +73,7 @@ class LoadedAdapter(nn.Module):
         else:
             mixed = self.readout(self.mix(states))
         mixed = self.wrapper.output(mixed, states) if self.wrapper else mixed
-        return {name: head(mixed) for name, head in self.heads.items()}
+        return {name: head(Context(mixed)) for name, head in self.heads.items()}
 
     def decode(self, activations: Mapping[str, Activations], rate: float) -> Annotation:
         """Activations of a whole recording by head, at ``rate`` Hz -> the events and tags of all heads."""

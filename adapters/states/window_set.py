@@ -18,7 +18,7 @@ from etude.adapters.annotations import Annotation
 from etude.adapters.backbones import Backbone
 from etude.adapters.datasets import Track
 from etude.adapters.errors import UserError
-from etude.adapters.heads import FrameGrid, Head
+from etude.adapters.heads import Excerpt, FrameGrid, Head
 from etude.adapters.sound.audio import read_window
 from etude.adapters.sound.augment import AugmentConfig, augment
 from etude.adapters.sound.windows import Window, plan
@@ -92,9 +92,10 @@ class WindowSet:
         for name, head in heads.items():
             rows = []
             for position in positions:
-                window = self.windows[position][1]
+                index, window = self.windows[position]
                 grid = FrameGrid(window.start, self.backbone.frames_per_window, self.backbone.frame_rate, window.real)
-                rows.append(head.targets(self._annotations[position], grid))
+                excerpt = Excerpt(self.tracks[index], grid, self._annotations[position], self.backbone.sample_rate)
+                rows.append(head.targets(excerpt))
             result[name] = {key: torch.stack([torch.from_numpy(row[key]) for row in rows]) for key in rows[0]}
         return result
 

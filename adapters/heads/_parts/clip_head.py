@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from etude.adapters.annotations import Annotation
 from etude.adapters.errors import UserError
-from etude.adapters.heads import Activations, FrameGrid, Head, HeadConfig
+from etude.adapters.heads import Activations, Excerpt, Head, HeadConfig
 from etude.adapters.heads._parts.tag_scoring import (
     Cells,
     exact_matches,
@@ -102,11 +102,12 @@ class ClipHead(Head):
             raise UserError(what, where=f"{where}.activation", fix="set it to sigmoid")
         return {}
 
-    def targets(self, annotation: Annotation, grid: FrameGrid) -> dict[str, NDArray[np.float32]]:
+    def targets(self, excerpt: Excerpt) -> dict[str, NDArray[np.float32]]:
         """``tags`` ``[1, classes]`` and ``tags_mask`` ``[frames, classes]``: 1 in real frames of labelled classes."""
+        grid = excerpt.grid
         mask = np.zeros((grid.frames, len(self.labels)), np.float32)
-        mask[: grid.real] = labelled_cells([annotation], self.labels)
-        return {"tags": tag_cells([annotation], self.labels).astype(np.float32), "tags_mask": mask}
+        mask[: grid.real] = labelled_cells([excerpt.annotation], self.labels)
+        return {"tags": tag_cells([excerpt.annotation], self.labels).astype(np.float32), "tags_mask": mask}
 
     def loss(self, logits: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Cross-entropy of the clips' logits: over labelled clips, or when it is binary over labelled (clip, class) cells.
