@@ -53,9 +53,9 @@ def predict(
         raise UserError(f"exists already{more}", where=str(existing[0]), fix=fix)
     problems: list[Problem] = []
     with progress("loading the adapter", 1):
+        from etude.adapters.inference.bulk import predict_files
         from etude.adapters.inference.plot import plot_events
         from etude.adapters.inference.session import Session
-        from etude.adapters.sound.audio import probe
 
         session = Session(adapter, *(others or []), weights=weights, device=device, compile=compile)
     finds = {name: {head.vocabulary for head in session.heads(name).values()} for name in session.adapters}
@@ -65,19 +65,19 @@ def predict(
         elif "tags" in vocabularies and not FORMATS[to].tags:
             typer.echo(f"notice: {name}: {to} holds no tags; only events are written", err=True)
     with progress("predicting", len(files)) as advance:
-        for file, places in zip(files, results, strict=True):
-            with noted(problems):
-                annotations = session.all(file)
-                for (name, annotation), (target, *picture) in zip(annotations.items(), places, strict=True):
-                    with noted(problems):
-                        make_folder(target.parent)
-                        held = annotation if FORMATS[to].tags else replace(annotation, tags=None, tag_confidences={})
-                        export(held, target, to, duration=probe(file).duration, source=file, adapter=name)
-                        typer.echo(f"{file}: {summary(annotation, finds[name])} -> {target}")
-                        heads = session.heads(name).values()
-                        labels = [label for head in heads if head.vocabulary == "techniques" for label in head.labels]
-                        for path in picture:
-                            plot_events(file, annotation, path, labels=labels)
+        for prediction, places in zip(predict_files(session, files), results, strict=True):
+            file = prediction.path
+            problems += prediction.problems
+            for (name, annotation), (target, *picture) in zip(prediction.annotations.items(), places, strict=False):
+                with noted(problems):
+                    make_folder(target.parent)
+                    held = annotation if FORMATS[to].tags else replace(annotation, tags=None, tag_confidences={})
+                    export(held, target, to, duration=prediction.duration, source=file, adapter=name)
+                    typer.echo(f"{file}: {summary(annotation, finds[name])} -> {target}")
+                    heads = session.heads(name).values()
+                    labels = [label for head in heads if head.vocabulary == "techniques" for label in head.labels]
+                    for path in picture:
+                        plot_events(file, annotation, path, labels=labels)
             advance(1)
     if problems:
         raise UserError(problems)

@@ -1,6 +1,7 @@
 """A small data set whose techniques are easy to tell apart, and a recipe for it."""
 
 import atexit
+import json
 import os
 import shutil
 import tempfile
@@ -76,3 +77,35 @@ def toy_recipe(toy_root):
     from etude.adapters.recipe.schema import parse_recipe
 
     return lambda *overrides: parse_recipe(RECIPE.format(root=toy_root), overrides)
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory):
+    """A function from the arguments of an adapter to its folder, which is made once."""
+    root, made = tmp_path_factory.mktemp("adapters"), {}
+
+    def get(name, **arguments):
+        key = (name, json.dumps(arguments))
+        if key not in made:
+            from made_adapters import make_adapter
+
+            made[key] = make_adapter(root / str(len(made)) / name, name=name, **arguments)
+        return made[key]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def take(tmp_path_factory):
+    """A function from a length in seconds to a recording."""
+    root = tmp_path_factory.mktemp("takes")
+
+    def write(seconds):
+        path = root / f"{seconds}.wav"
+        if not path.exists():
+            times = np.arange(round(seconds * 8000)) / 8000
+            noise = np.random.default_rng(round(100 * seconds)).normal(0, 0.3, len(times))
+            soundfile.write(path, 0.3 * np.sin(2 * np.pi * 300 * times) + noise * (np.sin(9 * times) > 0), 8000)
+        return path
+
+    return write

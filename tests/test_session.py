@@ -7,135 +7,23 @@ import threading
 
 import numpy as np
 import pytest
-import soundfile
 import torch
-import yaml
+from made_adapters import BOTH, LABELS, make_adapter, methods_of
 from torch import nn
 from transformers import HubertModel
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from typer.testing import CliRunner
 
 from etude.adapters import artifact
-from etude.adapters.artifact import BackboneRef, Manifest
 from etude.adapters.errors import UserError
 from etude.adapters.inference import merge as merging
 from etude.adapters.inference import recordings
 from etude.adapters.inference.session import Session
-from etude.adapters.model.build import build_backbone, build_model, build_trained
-from etude.adapters.recipe.schema import parse_recipe
+from etude.adapters.model.build import build_trained
 from etude.adapters.sound.audio import probe, read_window
 from etude.adapters.sound.windows import plan, stitch
 from etude.adapters.states.framing import audio_batch, frames_of, hop_samples, overlap_frames
 from etude.cli.app import app
-
-LABELS = {"technique": ("tone", "buzz")}
-STATISTICS = {"technique": {"pitch_range": [60, 63], "class_weights": [1.0, 2.0]}}
-METHODS = {
-    "lora": {"rank": 4},
-    "lora-last": {"rank": 2, "alpha": 4, "blocks": "last 1", "sites": ["attn.q", "ffn.out"]},
-    "lora-first": {"rank": 3, "blocks": [0, 1]},
-    "dora": {"variant": "dora", "rank": 2},
-    "dora-last": {"variant": "dora", "rank": 5, "blocks": "last 1", "sites": ["attn.k", "ffn.in"]},
-    "ia3": {"variant": "ia3", "sites": ["attn.k", "attn.v", "ffn.out"]},
-    "ia3-last": {"variant": "ia3", "blocks": "last 1", "sites": ["ffn.in", "attn.out"]},
-    "additive": {"name": "reprogramming", "form": "additive"},
-    "film": {"name": "reprogramming", "form": "film", "width": 3, "block": 1},
-    "unet": {"name": "reprogramming", "form": "unet"},
-    "generator": {"name": "reprogramming", "form": "generator", "width": 5},
-}
-ON_SPECTROGRAMS = {"unet", "generator"}
-BOTH = ("mert", "whisper")
-RATE = 8000
-
-
-def methods_of(backbone):
-    """Those that the backbone can have."""
-    return [name for name in METHODS if backbone == "whisper" or name not in ON_SPECTROGRAMS]
-
-
-def make_adapter(folder, method=None, name=None, backbone="mert", layers="all", overlap=0.3, **more):
-    """An artifact with random trained tensors, large enough to matter; without ``method``, one of heads only."""
-    fields = {
-        "name": name or folder.name,
-        "data": {"name": "manifest", "root": "/nowhere"},
-        "backbone": {"name": backbone, "weights": "random:tiny", "window": 1.0, **more},
-        "method": {"name": "heads_only"} if method is None else {"name": "lora", **METHODS[method]},
-        "mix": {"layers": layers},
-        "heads": {"technique": {"hidden": 16}},
-        "train": {"overlap": overlap, "dtype": "float32"},
-    }
-    recipe = parse_recipe(yaml.safe_dump(fields))
-    base = build_backbone(recipe.backbone)
-    fingerprint = base.fingerprint()
-    torch.manual_seed(len(folder.name))
-    model = build_model(recipe, base, LABELS, STATISTICS)
-    with torch.no_grad():
-        for tensor_name, parameter in model.named_trainable():
-            parameter.add_((0.1 if tensor_name.startswith("heads.") else 0.3) * torch.randn(parameter.shape))
-    artifact.save(
-        folder,
-        manifest=Manifest(
-            name=recipe.name,
-            created="2026-01-02",
-            etude_version="0.1.0",
-            versions={"torch": "2.6"},
-            seed=0,
-            backbone=BackboneRef(
-                name=backbone,
-                id=base.id,
-                fingerprint=fingerprint,
-                licence=base.licence,
-                sample_rate=base.sample_rate,
-                frame_rate=base.frame_rate,
-                hidden_size=base.hidden_size,
-                num_blocks=base.num_blocks,
-            ),
-            method=recipe.method.name,
-            labels=LABELS,
-            thresholds={"technique": {"technique": [0.5, 0.5], "onset": 0.5}},
-            statistics=STATISTICS,
-            dataset="manifest",
-            data_licence="CC0-1.0",
-            trainable=model.trainable_counts(),
-            metric="technique.event_macro_f1",
-        ),
-        tensors=model.trainable_state(),
-        recipe=recipe.dump(),
-        metrics={},
-        card="# card\n",
-        dtype="float32",
-    )
-    return folder
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    """A function from the arguments of an adapter to its folder, which is made once."""
-    root, made = tmp_path_factory.mktemp("adapters"), {}
-
-    def get(name, **arguments):
-        key = (name, json.dumps(arguments))
-        if key not in made:
-            made[key] = make_adapter(root / str(len(made)) / name, name=name, **arguments)
-        return made[key]
-
-    return get
-
-
-@pytest.fixture(scope="module")
-def take(tmp_path_factory):
-    """A function from a length in seconds to a recording."""
-    root = tmp_path_factory.mktemp("takes")
-
-    def write(seconds):
-        path = root / f"{seconds}.wav"
-        if not path.exists():
-            times = np.arange(round(seconds * RATE)) / RATE
-            noise = np.random.default_rng(round(100 * seconds)).normal(0, 0.3, len(times))
-            soundfile.write(path, 0.3 * np.sin(2 * np.pi * 300 * times) + noise * (np.sin(9 * times) > 0), RATE)
-        return path
-
-    return write
 
 
 def same(one, other, tolerance=1e-3):

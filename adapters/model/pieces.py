@@ -19,6 +19,7 @@ Values = dict[str, dict[str, NDArray[np.float16]]]
 """Head -> output -> ``[windows, frames, ...]``; half precision, because whole data sets of them are kept."""
 
 
+@torch.no_grad()
 def window_activations(reader: Reader, context: Context) -> Values:
     """What the heads that are shown one window say of each."""
     return {name: _half(reader.heads_by_name[name], logits) for name, logits in reader.window_logits(context).items()}
@@ -38,6 +39,7 @@ class Pieces:
             name: _Span(head, backbone, frames, overlap) for name, head in reader.heads_by_name.items() if head.span != "window"
         }
 
+    @torch.no_grad()
     def add(self, context: Context | None, activations: Values, rows: Sequence[int]) -> None:
         """The next windows: batch entries ``rows`` of ``context`` and of :func:`window_activations` of it.
 

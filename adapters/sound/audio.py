@@ -73,7 +73,7 @@ class Samples:
             raise UserError(f"an array of {values.dtype} is no recording", where="audio", fix=fix)
         if self.rate != int(self.rate) or self.rate <= 0:
             raise UserError(f"{self.rate!r} is no sample rate", where="rate", fix="give it in Hz, 44100 say")
-        object.__setattr__(self, "values", values.reshape(len(values), -1))
+        object.__setattr__(self, "values", values if values.ndim == 2 else values[:, None])
         object.__setattr__(self, "rate", int(self.rate))
 
     def __str__(self) -> str:

@@ -11,20 +11,40 @@ __version__ = "0.1.0"
 _LAZY = {
     "Annotation": "etude.adapters.annotations",
     "Note": "etude.adapters.annotations",
+    "Prediction": "etude.adapters.inference.bulk",
     "Recipe": "etude.adapters.recipe.schema",
+    "Samples": "etude.adapters.sound.audio",
     "Session": "etude.adapters.inference.session",
     "UserError": "etude.adapters.errors",
+    "evaluate": "etude.adapters.training.evaluation",
     "load_recipe": "etude.adapters.recipe.schema",
+    "predict_files": "etude.adapters.inference.bulk",
     "train": "etude.adapters.training.engine",
 }
-__all__ = ["Annotation", "Note", "Recipe", "Session", "UserError", "__version__", "load_recipe", "train"]
+__all__ = [
+    "Annotation",
+    "Note",
+    "Prediction",
+    "Recipe",
+    "Samples",
+    "Session",
+    "UserError",
+    "__version__",
+    "evaluate",
+    "load_recipe",
+    "predict_files",
+    "train",
+]
 
 if TYPE_CHECKING:
     from etude.adapters.annotations import Annotation, Note
     from etude.adapters.errors import UserError
+    from etude.adapters.inference.bulk import Prediction, predict_files
     from etude.adapters.inference.session import Session
     from etude.adapters.recipe.schema import Recipe, load_recipe
+    from etude.adapters.sound.audio import Samples
     from etude.adapters.training.engine import train
+    from etude.adapters.training.evaluation import evaluate
 
 
 def __getattr__(name: str) -> Any:
