@@ -29,8 +29,8 @@ def control_activations(recipe):  # type: ignore[no-untyped-def]
     tracks = {split: dataset.tracks(split) for split in ("train", "validation", "test")}
     kind, rate = find("heads", "technique"), backbone.frame_rate
     config = recipe.heads.technique.model_copy(update={"pitch": False})
-    statistics = kind.measure(config, dataset.techniques, [t.annotation for t in tracks["train"]], rate)
-    head = kind(config, dataset.techniques, backbone.hidden_size, statistics)
+    statistics = kind.measure(config, dataset.classes["notes"], [t.annotation for t in tracks["train"]], rate)
+    head = kind(config, dataset.classes["notes"], backbone.hidden_size, statistics)
     features = {split: [log_mel_context(track, backbone) for track in found] for split, found in tracks.items()}
     scaler = StandardScaler().fit(np.concatenate(features["train"]))
     scaled = {split: [scaler.transform(x).astype(np.float32) for x in found] for split, found in features.items()}

@@ -28,7 +28,7 @@ def main(adapter: str, target: str) -> None:
         found,
         Path(target),
         reference=track.annotation,
-        labels=dataset.techniques,
+        labels=dataset.classes["notes"],
         title="Playing techniques found in a double-bass phrase",
     )
 

@@ -41,7 +41,7 @@ def test_tracks(tmp_path, folder, suffix):
     data = gtzan(tree(tmp_path, folder, suffix))
     assert told(data) == []
     assert data.notices == []
-    assert (data.tags, data.techniques, data.licence) == (GENRES, (), "unknown")
+    assert (data.classes, data.licence) == ({"tags": GENRES}, "unknown")
     assert (len(GENRES), list(GENRES)) == (10, sorted(GENRES))
     assert {track.id: (track.annotation.tags, track.split) for track in data.check()[0]} == {
         "blues/blues.00029": (("blues",), "train"),

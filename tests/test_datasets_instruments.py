@@ -70,8 +70,9 @@ def nsynth(root, **fields):
 def test_nsynth_by_notes_knows_every_instrument(released):
     data = nsynth(released)
     assert told(data) == []
-    assert data.tags == ("bass_electronic_018", "bass_synthetic_033", "organ_electronic_007", "synth_lead_acoustic_005")
-    assert data.techniques == ()
+    assert data.classes == {
+        "tags": ("bass_electronic_018", "bass_synthetic_033", "organ_electronic_007", "synth_lead_acoustic_005")
+    }
     tracks = data.check()[0]
     assert len(tracks) == 100
     assert tracks[0].id == "nsynth-train/bass_synthetic_033-000-075"
@@ -99,7 +100,7 @@ def test_nsynth_by_notes_keeps_90_5_5_and_a_note_in_its_split(tmp_path):
 
 def test_nsynth_as_published_is_for_families(released):
     data = nsynth(released, label="family", split="published")
-    assert data.tags == ("bass", "organ", "synth_lead")
+    assert data.classes == {"tags": ("bass", "organ", "synth_lead")}
     assert Counter(track.split for track in data.check()[0]) == {"train": 70, "validation": 20, "test": 10}
     with pytest.raises(ValidationError, match="the published splits share no instrument: choose 'split: notes'"):
         nsynth(released, split="published")
@@ -168,7 +169,7 @@ def irmas(root, **fields):
 def test_irmas_tracks(tmp_path):
     data = irmas(irmas_tree(tmp_path))
     assert told(data) == []
-    assert (data.tags, data.techniques, data.licence) == (CLASSES, (), "CC-BY-NC-SA-3.0")
+    assert (data.classes, data.licence) == ({"tags": CLASSES}, "CC-BY-NC-SA-3.0")
     assert {Path(t.id).name: t.annotation.tags for t in data.tracks("test")} == {
         "(02) dont kill the whale-15.wav": ("gel", "voi"),
         "ab.cd-1.wav": ("pia",),

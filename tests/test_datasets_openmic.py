@@ -93,7 +93,7 @@ def test_tracks(released):
     data = openmic(released)
     assert told(data) == []
     assert data.notices == []
-    assert (data.tags, data.techniques, data.licence) == (CLASSES, (), "CC-BY-4.0")
+    assert (data.classes, data.licence) == ({"tags": CLASSES}, "CC-BY-4.0")
     tracks = {track.id: track for track in data.check()[0]}
     assert list(tracks) == TRAIN + TEST
     for name, probabilities, known in zip(KEYS, *labels(), strict=True):
@@ -270,7 +270,7 @@ def test_missing_files_say_where_to_get_them(copy):
     data = openmic(copy / "nowhere")
     source = "(get openmic-2018-v1.0.0.tgz from zenodo.org/records/1432913 and unpack it)"
     assert told(data) == [f"{copy / 'nowhere'}: no such folder {source}"]
-    assert data.tags == ()
+    assert data.classes == {"tags": ()}
     names = ["partitions/split01_train.csv", "partitions/split01_test.csv", "class-map.json", "openmic-2018.npz"]
     for name in names:
         (copy / name).unlink()

@@ -9,6 +9,7 @@ where no artist is in two splits. Expected: ``genres/<genre>/<genre>.00000.wav``
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from etude.adapters.annotations import Annotation
@@ -47,9 +48,9 @@ class Gtzan(Dataset):
     licence = "unknown"
 
     @property
-    def tags(self) -> tuple[str, ...]:
+    def classes(self) -> Mapping[str, tuple[str, ...]]:
         """The 10 genres in alphabetical order."""
-        return GENRES
+        return {"tags": GENRES}
 
     def scan(self) -> tuple[list[Track], list[Problem]]:
         """Every usable recording and every problem; that the one known to be broken cannot be read is a notice."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -46,9 +46,9 @@ class Irmas(Dataset):
     licence = "CC-BY-NC-SA-3.0"
 
     @property
-    def tags(self) -> tuple[str, ...]:
-        """The 11 classes in alphabetical order."""
-        return CLASSES
+    def classes(self) -> Mapping[str, tuple[str, ...]]:
+        """The 11 instruments in alphabetical order."""
+        return {"tags": CLASSES}
 
     def scan(self) -> tuple[list[Track], list[Problem]]:
         """Every usable clip and every problem; missing parts of the testing data are notices."""

@@ -64,14 +64,14 @@ class Manifest(Dataset):
         self._found: tuple[str, ...] = ()
 
     @property
-    def techniques(self) -> tuple[str, ...]:
-        """Class names in label order."""
+    def classes(self) -> Mapping[str, tuple[str, ...]]:
+        """The techniques in label order."""
         if self.config.techniques is not None:
-            return self.config.techniques
+            return {"notes": self.config.techniques}
         if self.config.labels is not None:
-            return tuple(dict.fromkeys(self.config.labels.values()))
+            return {"notes": tuple(dict.fromkeys(self.config.labels.values()))}
         self.check()
-        return self._found
+        return {"notes": self._found}
 
     def scan(self) -> tuple[list[Track], list[Problem]]:
         """Every usable track and every problem."""

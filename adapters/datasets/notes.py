@@ -8,6 +8,7 @@ with one note, which lasts as long as it sounds.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -60,16 +61,11 @@ class Notes(Dataset):
         self._techniques: tuple[str, ...] = ()
 
     @property
-    def tags(self) -> tuple[str, ...]:
-        """The classes in label order."""
+    def classes(self) -> Mapping[str, tuple[str, ...]]:
+        """The tags in label order; of the notes they are the same, unless those are instruments: then the techniques that
+        occur, sorted."""
         self.check()
-        return self._classes
-
-    @property
-    def techniques(self) -> tuple[str, ...]:
-        """The classes, if they are techniques; else the sorted techniques that occur."""
-        self.check()
-        return self._classes if self.config.label == "technique" else self._techniques
+        return {"tags": self._classes, "notes": self._classes if self.config.label == "technique" else self._techniques}
 
     def scan(self) -> tuple[list[Track], list[Problem]]:
         """Every note as a track."""

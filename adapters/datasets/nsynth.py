@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -59,10 +60,10 @@ class Nsynth(Dataset):
         self._found: tuple[str, ...] = ()
 
     @property
-    def tags(self) -> tuple[str, ...]:
+    def classes(self) -> Mapping[str, tuple[str, ...]]:
         """The sorted names of all instruments, or of all families."""
         self.check()
-        return self._found
+        return {"tags": self._found}
 
     def scan(self) -> tuple[list[Track], list[Problem]]:
         """Every note as a track; what many files have in common is one problem."""

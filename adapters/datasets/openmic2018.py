@@ -15,6 +15,7 @@ import json
 import pickle
 import zipfile
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +59,10 @@ class Openmic2018(Dataset):
         self._classes: tuple[str, ...] = ()
 
     @property
-    def tags(self) -> tuple[str, ...]:
+    def classes(self) -> Mapping[str, tuple[str, ...]]:
         """The instruments in the order of ``class-map.json``."""
         self.check()
-        return self._classes
+        return {"tags": self._classes}
 
     def scan(self) -> tuple[list[Track], list[Problem]]:
         """Every usable clip and every problem; what many clips have in common is one problem or notice."""

@@ -11,6 +11,8 @@ from etude.adapters.datasets import Dataset
 from etude.adapters.errors import UserError, nearest
 
 Vocabulary = Literal["techniques", "tags"]
+KINDS: dict[Vocabulary, str] = {"techniques": "notes", "tags": "tags"}
+"""Vocabulary -> the kind of annotation that it names the classes of."""
 
 
 def vocabulary_of(head: str) -> Vocabulary:
@@ -25,9 +27,9 @@ def head_labels(head: str, dataset: Dataset) -> tuple[str, ...]:
     Raises :class:`UserError` when the data set has none of the kind that the head reads.
     """
     vocabulary = vocabulary_of(head)
-    labels: tuple[str, ...] = getattr(dataset, vocabulary)
+    labels = dataset.classes.get(KINDS[vocabulary], ())
     if not labels:
-        fitting = [name for name in registry.names("heads") if getattr(dataset, vocabulary_of(name))]
+        fitting = [name for name in registry.names("heads") if dataset.classes.get(KINDS[vocabulary_of(name)])]
         raise UserError(
             f"the data set '{dataset.config.name}' has no {vocabulary}, which the head '{head}' reads",
             where=f"heads.{head}",
