@@ -32,7 +32,7 @@ def evaluate(
 
         from etude.adapters.artifact import load, plain
         from etude.adapters.device import find_device
-        from etude.adapters.heads._parts.vocabulary import check_labels, vocabulary_of
+        from etude.adapters.heads._parts.labels import check_labels, head_kind
         from etude.adapters.model.build import build_dataset, build_trained, trained_recipe
         from etude.adapters.states.frozen_states import frozen_states
         from etude.adapters.states.window_features import WindowFeatures
@@ -45,8 +45,8 @@ def evaluate(
         trained = load(adapter)
         manifest, recipe = trained.manifest, trained_recipe(trained)
         model = build_trained(trained, weights).to(find_device(None))
-    techniques = next((own for head, own in manifest.labels.items() if vocabulary_of(head) == "techniques"), None)
-    dataset = build_dataset(recipe) if data is None else dataset_of(data, techniques=techniques)
+    classes = {head_kind(head).name: own for head, own in reversed(manifest.labels.items())}
+    dataset = build_dataset(recipe) if data is None else dataset_of(data, classes=classes)
     tracks = dataset.tracks(split)
     check_labels(manifest.labels, dataset, (track.annotation for track in tracks), data or "data")
     windows = WindowSet(tracks, model.backbone, recipe.train.overlap)

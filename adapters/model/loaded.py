@@ -7,7 +7,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from etude.adapters.annotations import Annotation, Note
+from etude.adapters.annotations import Annotation, Layer, merged
 from etude.adapters.artifact import Artifact
 from etude.adapters.backbones import Backbone
 from etude.adapters.heads import Activations, Context, Head
@@ -76,12 +76,8 @@ class LoadedAdapter(nn.Module):
         return {name: head(Context(mixed)) for name, head in self.heads.items()}
 
     def decode(self, activations: Mapping[str, Activations], rate: float) -> Annotation:
-        """Activations of a whole recording by head, at ``rate`` Hz -> the events and tags of all heads."""
-        notes: list[Note] = []
-        tags: dict[str, float] | None = None
+        """Activations of a whole recording by head, at ``rate`` Hz -> what all heads find."""
+        found: dict[str, list[Layer]] = {}
         for name, head in self.heads_by_name.items():
-            found = head.decode(head.pool(activations[name], rate), rate)
-            notes += found.notes
-            if found.tags is not None:
-                tags = {**(tags or {}), **found.tag_confidences}
-        return Annotation(tuple(notes), tags=None if tags is None else tuple(tags), tag_confidences=tags or {})
+            found.setdefault(head.kind, []).append(head.decode(head.pool(activations[name], rate), rate))
+        return Annotation({kind: merged(layers) for kind, layers in found.items()})

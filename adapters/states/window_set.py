@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +23,7 @@ from etude.adapters.sound.windows import Window, plan
 from etude.adapters.states.activations import audio_batch, frames_of, hop_samples, overlap_frames
 
 MARGIN_SECONDS = 1.0
-"""Notes this close to a window are kept with it: heads may round their times to frames as they like."""
+"""What is this close to a window is kept with it: heads may round times to frames as they like."""
 
 
 class WindowSet:
@@ -96,21 +94,17 @@ class WindowSet:
                 grid = FrameGrid(window.start, self.backbone.frames_per_window, self.backbone.frame_rate, window.real)
                 excerpt = Excerpt(self.tracks[index], grid, self._annotations[position], self.backbone.sample_rate)
                 rows.append(head.targets(excerpt))
-            result[name] = {key: torch.stack([torch.from_numpy(row[key]) for row in rows]) for key in rows[0]}
+            # A mask may tell classes apart in the windows of some recordings only.
+            stacked = {key: np.stack(np.broadcast_arrays(*(row[key] for row in rows))) for key in rows[0]}
+            result[name] = {key: torch.from_numpy(array) for key, array in stacked.items()}
         return result
 
 
 def _cut(annotation: Annotation, windows: Sequence[Window], backbone: Backbone) -> list[Annotation]:
     """What of ``annotation`` concerns each window, in the recording's own time: a step must not read all notes of an hour."""
-    notes = annotation.notes
-    if not notes:  # nothing to cut: hundreds of thousands of tagged clips share a few annotations
-        return [annotation] * len(windows)
-    onsets = [note.onset for note in notes]
-    longest = max((note.offset - note.onset for note in notes), default=0.0) + MARGIN_SECONDS
     seconds, rate = backbone.window_samples / backbone.sample_rate + MARGIN_SECONDS, backbone.frame_rate
     starts = [window.start / rate for window in windows]
-    spans = [(bisect_left(onsets, start - longest), bisect_left(onsets, start + seconds)) for start in starts]
-    return [replace(annotation, notes=tuple(notes[first:last])) for first, last in spans]
+    return annotation.cut([(start - MARGIN_SECONDS, start + seconds) for start in starts])
 
 
 def _sha256(path: Path) -> str:

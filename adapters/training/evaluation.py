@@ -11,6 +11,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor
 
 from etude.adapters.heads import Activations, Head
+from etude.adapters.heads._parts.labels import head_kind
 from etude.adapters.model.adapted import AdaptedModel
 from etude.adapters.states.activations import frames_of, track_activations
 from etude.adapters.states.window_features import WindowFeatures
@@ -83,6 +84,9 @@ def flatten(scores: Scores) -> dict[str, float]:
 
 
 def per_class_f1(scores: Scores) -> dict[str, float]:
-    """The F1 of every class of all heads: of its events, or of recordings for classes that are tags."""
-    rows = {label: row for values in scores.values() for label, row in values.get("per_class", {}).items()}
-    return {label: float(row["event" if "event" in row else "clip"]["f1"]) for label, row in rows.items()}
+    """The F1 of every class of all heads, of what the scores of its kind count."""
+    return {
+        label: float(row[head_kind(head).unit]["f1"])
+        for head, values in scores.items()
+        for label, row in values.get("per_class", {}).items()
+    }
