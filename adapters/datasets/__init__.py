@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
@@ -39,7 +39,7 @@ class DatasetConfig(StrictModel):
 class Dataset(ABC):
     """Reads labels and audio headers, never whole recordings.
 
-    A subclass fills :attr:`licence` and what it has of :attr:`techniques` and :attr:`tags`, and implements :meth:`scan`.
+    A subclass fills :attr:`licence`, and implements :attr:`classes` and :meth:`scan`.
     """
 
     Config: ClassVar[type[DatasetConfig]]
@@ -54,14 +54,10 @@ class Dataset(ABC):
         self._scanned: tuple[list[Track], list[Problem]] | None = None
 
     @property
-    def techniques(self) -> tuple[str, ...]:
-        """Names of the playing techniques of its notes in label order; empty where they are not annotated."""
-        return ()
-
-    @property
-    def tags(self) -> tuple[str, ...]:
-        """Names of the tags of its recordings in label order; empty where they are not annotated."""
-        return ()
+    @abstractmethod
+    def classes(self) -> Mapping[str, tuple[str, ...]]:
+        """Kind of annotation -> the names of its classes in label order: ``notes`` have the playing techniques, ``tags`` those
+        of whole recordings. A kind that nobody annotated is absent, or has none."""
 
     @abstractmethod
     def scan(self) -> tuple[list[Track], list[Problem]]:

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from etude.adapters.annotations import Annotation, read_events, read_table
+from etude.adapters.annotations import Annotation, kind_of
 from etude.adapters.config import Location
 from etude.adapters.datasets import SPLITS, Dataset, DatasetConfig, Split, Track
 from etude.adapters.errors import Problem, UserError, nearest
+from etude.adapters.formats.csv import read_records, read_table
 from etude.adapters.sound.audio import SUFFIXES, probe
 
 SPLIT_NAMES: dict[str, Split] = {**{split: split for split in SPLITS}, "val": "validation", "valid": "validation"}
@@ -64,14 +65,14 @@ class Manifest(Dataset):
         self._found: tuple[str, ...] = ()
 
     @property
-    def techniques(self) -> tuple[str, ...]:
-        """Class names in label order."""
+    def classes(self) -> Mapping[str, tuple[str, ...]]:
+        """The techniques in label order."""
         if self.config.techniques is not None:
-            return self.config.techniques
+            return {"notes": self.config.techniques}
         if self.config.labels is not None:
-            return tuple(dict.fromkeys(self.config.labels.values()))
+            return {"notes": tuple(dict.fromkeys(self.config.labels.values()))}
         self.check()
-        return self._found
+        return {"notes": self._found}
 
     def scan(self) -> tuple[list[Track], list[Problem]]:
         """Every usable track and every problem."""
@@ -122,9 +123,9 @@ class Manifest(Dataset):
 
 
 def read_tracks(
-    files: Iterable[LabelledFile], labels: Mapping[str, str] | None = None, technique: str = "technique", pitch: str = "pitch"
+    files: Iterable[LabelledFile], labels: Mapping[str, str] | None = None, names: Mapping[str, str] | None = None
 ) -> tuple[list[Track], list[Problem]]:
-    """Open audio headers and event files; ``technique`` and ``pitch`` name the columns of the latter."""
+    """Open audio headers and event files; ``labels`` and ``names`` are those of :func:`read_records`."""
     tracks: list[Track] = []
     problems: list[Problem] = []
     for file in files:
@@ -134,12 +135,10 @@ def read_tracks(
         except UserError as error:
             problems.extend(error.problems)
         duration = info.duration if info else None
-        notes, found = read_events(
-            file.events, labels=labels, technique_column=technique, pitch_column=pitch, duration=duration
-        )
+        notes, found = read_records(file.events, kind_of("notes"), labels=labels, names=names, duration=duration)
         problems.extend(found)
         if info and not found:
-            tracks.append(Track(file.id, file.audio, info, file.split, Annotation(notes)))
+            tracks.append(Track(file.id, file.audio, info, file.split, Annotation(notes=notes)))
     return tracks, problems
 
 
