@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor, nn
 
 from etude.adapters.annotations import Annotation
@@ -73,8 +74,8 @@ class Context:
 class HeadConfig(StrictModel):
     """Fields every head has."""
 
-    weight: float = 1.0
-    """Factor of this head's loss in the sum over heads."""
+    weight: float = Field(1.0, gt=0)
+    """Factor of this head's loss in the sum over heads; to train without a head, leave it out."""
 
 
 class Head(nn.Module, ABC):
