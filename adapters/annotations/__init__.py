@@ -42,6 +42,8 @@ class Note:
             return f"event at {self.onset:g} s has {kind}"
         if self.pitch is not None and not 0 <= self.pitch <= 127:
             return f"pitch {self.pitch:g} is not a MIDI number (0-127)"
+        if self.confidence is not None and not 0 <= self.confidence <= 1:
+            return f"confidence {self.confidence:g} is not between 0 and 1"
         return None
 
 
@@ -122,7 +124,8 @@ def read_events(
     """Read one event CSV; return the valid notes and *every* problem, each with its row.
 
     ``labels`` maps raw technique names to class names; a name it lacks is a problem. An empty technique or pitch means
-    that it was not annotated. ``duration`` (seconds) bounds the events; an offset within ``RANGE_TOLERANCE`` of it is cut.
+    that it was not annotated; the column ``confidence`` (0 to 1) may be absent. ``duration`` (seconds) bounds the events; an
+    offset within ``RANGE_TOLERANCE`` of it is cut.
     """
     rows, problems = read_table(path, (*EVENT_COLUMNS[:2], technique_column))
     notes: list[Note] = []
@@ -143,14 +146,16 @@ def _note_of(
     duration: float | None,
 ) -> Note | Problem:
     numbers: dict[str, float] = {}
-    for name in (*EVENT_COLUMNS[:2], pitch_column):
+    for name in (*EVENT_COLUMNS[:2], pitch_column, "confidence"):
         text = cells.get(name, "")
-        if name == pitch_column and not text:
+        if name in (pitch_column, "confidence") and not text:
             continue
         try:
             numbers[name] = float(text)
         except ValueError:
-            return Problem(f"{name} is {text!r}, not a number", fix="seconds for times, MIDI numbers for pitch")
+            return Problem(
+                f"{name} is {text!r}, not a number", fix="seconds for times, MIDI numbers for pitch, 0 to 1 for confidence"
+            )
     raw = cells[technique_column]
     technique: str | None = raw or None
     if technique is not None and labels is not None:
@@ -164,9 +169,9 @@ def _note_of(
                 f"event {onset:g}-{offset:g} s is outside the recording of {duration:.2f} s", fix="correct its times"
             )
         offset = min(offset, duration)
-    note = Note(onset, offset, numbers.get(pitch_column), technique)
+    note = Note(onset, offset, numbers.get(pitch_column), technique, confidence=numbers.get("confidence"))
     what = note.problem()
-    return Problem(what, fix="correct its times or pitch") if what else note
+    return Problem(what, fix="correct its times, pitch or confidence") if what else note
 
 
 def write_events(path: Path, notes: Iterable[Note]) -> None:

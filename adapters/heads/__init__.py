@@ -129,7 +129,8 @@ class Head(nn.Module, ABC):
     def targets(self, excerpt: Excerpt) -> dict[str, NDArray[np.float32]]:
         """Target and mask arrays, ``[frames or 1, ...]``, of what :attr:`span` covers.
 
-        Masks have names that end in ``_mask``; 0 means unlabelled or padding.
+        Masks have names that end in ``_mask``; 0 means unlabelled or padding, 1 the rest, which the loss finds multiplied by
+        the weight of the recording. Where the track is ``soft``, targets hold the confidence of what is annotated.
         """
 
     @abstractmethod
@@ -141,7 +142,7 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def loss(self, logits: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Weighted loss terms by name, each a mean over labelled elements; their sum is the head's loss."""
+        """Weighted loss terms by name, each a mean over labelled elements by their weights; their sum is the head's loss."""
 
     def activations(self, logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Logits -> what is kept of a recording's frames, same shapes: probabilities, unless the head says otherwise."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -60,6 +61,10 @@ class WindowSet:
         """Number of windows times views."""
         return len(self.windows) * self.views
 
+    def weight(self, positions: Sequence[int]) -> float:
+        """Sum of the weights of windows, which are those of their recordings."""
+        return math.fsum(self.tracks[self.windows[position][0]].weight for position in positions)
+
     def row_ids(self) -> list[str]:
         """What each row was made from: SHA-256 of the recording's bytes, first frame of the window, view.
 
@@ -87,15 +92,16 @@ class WindowSet:
         return waveforms
 
     def targets(self, positions: Sequence[int], heads: Mapping[str, Head]) -> dict[str, dict[str, Tensor]]:
-        """Targets and masks of windows by head and name, each ``[batch, frames, classes]``."""
+        """Targets and weighted masks of windows by head and name, each ``[batch, frames, classes]``."""
         result: dict[str, dict[str, Tensor]] = {}
         for name, head in heads.items():
             rows = []
             for position in positions:
                 index, window = self.windows[position]
+                track = self.tracks[index]
                 grid = FrameGrid(window.start, self.backbone.frames_per_window, self.backbone.frame_rate, window.real)
-                excerpt = Excerpt(self.tracks[index], grid, self._annotations[position], self.backbone.sample_rate)
-                rows.append(head.targets(excerpt))
+                found = head.targets(Excerpt(track, grid, self._annotations[position], self.backbone.sample_rate))
+                rows.append({key: found[key] * (track.weight if key.endswith("_mask") else 1.0) for key in found})
             result[name] = {key: torch.stack([torch.from_numpy(row[key]) for row in rows]) for key in rows[0]}
         return result
 

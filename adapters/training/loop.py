@@ -192,11 +192,12 @@ class Loop:
             group["lr"] = self.config.lr * factor
         sums: dict[str, Tensor] = {}
         for index, positions in enumerate(parts):
+            divisor = self._divisor(order, step, positions)
             with self._sync(last=index == len(parts) - 1):
                 terms = self._loss_terms(positions, following[index])
-                self.accelerator.backward(sum(terms.values()) / len(parts))
+                self.accelerator.backward(sum(terms.values()) / divisor)
             for name, value in terms.items():
-                sums[name] = sums.get(name, torch.zeros(())) + value.detach().cpu() / len(parts)
+                sums[name] = sums.get(name, torch.zeros(())) + value.detach().cpu() / divisor
         self.accelerator.clip_grad_norm_([p for _, p in self.model.named_trainable()], self.config.clip)
         self.prepared_optimizer.step()
         values = {
@@ -211,11 +212,19 @@ class Loop:
     def _sync(self, *, last: bool) -> Any:
         return nullcontext() if last else self.accelerator.no_sync(self.wrapped)
 
+    def _batch(self, order: Tensor, step: int) -> Tensor:
+        return order[step * self.config.batch_size : (step + 1) * self.config.batch_size]
+
     def _parts(self, order: Tensor, step: int) -> list[list[int]]:
         """The windows of a step that this process computes, in parts; none after the last step."""
-        size = self.config.batch_size
-        batch = order[step * size : (step + 1) * size].view(-1, self.accelerator.num_processes, self.part_size)
-        return cast(list[list[int]], batch[:, self.accelerator.process_index].tolist())
+        parts = self._batch(order, step).view(-1, self.accelerator.num_processes, self.part_size)
+        return cast(list[list[int]], parts[:, self.accelerator.process_index].tolist())
+
+    def _divisor(self, order: Tensor, step: int, positions: list[int]) -> float:
+        """What the mean over a part is divided by to count by its weight: the number of parts, where all weigh the same."""
+        processes: int = self.accelerator.num_processes
+        whole, own = map(self.train_windows.weight, (self._batch(order, step).tolist(), positions))
+        return whole / (own * processes)
 
     def _seed(self, seed: int) -> None:
         # torch.manual_seed also asks for a stack trace for GPUs that are not there, which takes a millisecond.
