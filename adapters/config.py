@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
+from collections.abc import Iterable
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
@@ -13,6 +15,16 @@ class StrictModel(BaseModel):
     """A recipe section: unknown keys are errors, values are fixed once read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False, protected_namespaces=())
+
+
+def distinct(names: Iterable[str]) -> tuple[str, ...]:
+    """``names`` of the items of a list, each once: the second ``a`` is ``a-2``."""
+    counts: Counter[str] = Counter()
+    found = []
+    for name in names:
+        counts[name] += 1
+        found.append(name if counts[name] == 1 else f"{name}-{counts[name]}")
+    return tuple(found)
 
 
 def _expand(text: str) -> str:

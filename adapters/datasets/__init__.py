@@ -48,6 +48,11 @@ class DatasetConfig(StrictModel):
         return self.model_dump(mode="json", exclude=set(DatasetConfig.model_fields))
 
 
+def joined_licence(*licences: str) -> str:
+    """The licence of what comes of data under several: all of theirs, each once."""
+    return " AND ".join(dict.fromkeys(one for licence in licences for one in licence.split(" AND ")))
+
+
 class Dataset(ABC):
     """Reads labels and audio headers, never whole recordings.
 

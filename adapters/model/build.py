@@ -9,7 +9,8 @@ from typing import Any
 from etude.adapters import registry
 from etude.adapters.artifact import RECIPE, Artifact, check_backbone
 from etude.adapters.backbones import Backbone, BackboneConfig
-from etude.adapters.datasets import Dataset
+from etude.adapters.datasets import Dataset, DatasetConfig
+from etude.adapters.datasets._parts.mixture import Mixture
 from etude.adapters.heads import Head
 from etude.adapters.methods import Method
 from etude.adapters.model.adapted import AdaptedModel
@@ -17,8 +18,14 @@ from etude.adapters.recipe.schema import Recipe, parse_recipe
 
 
 def build_dataset(recipe: Recipe) -> Dataset:
-    """The recipe's data set; nothing is read yet."""
-    dataset: Dataset = registry.find("datasets", recipe.data.name)(recipe.data)
+    """The recipe's data set, or all of them as one; nothing is read yet."""
+    if isinstance(recipe.data, tuple):
+        return Mixture([_dataset(config) for config in recipe.data])
+    return _dataset(recipe.data)
+
+
+def _dataset(config: DatasetConfig) -> Dataset:
+    dataset: Dataset = registry.find("datasets", config.name)(config)
     return dataset
 
 

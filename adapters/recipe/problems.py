@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -57,7 +57,7 @@ def _problem(path: tuple[str, ...], details: Sequence[Any], model: type[BaseMode
     if first["type"] == "extra_forbidden":
         return Problem(f"unknown key '{_printable(path[-1])}'", place, nearest(path[-1], _fields(model, path[:-1])))
     if _lacks_field(first):
-        named = len(path) == 1 or path[1:] == ("name",)
+        named = [part for part in path[1:] if not part.isdecimal()] in ([], ["name"])
         kind = KINDS.get(path[0]) if named else None
         return Problem("is missing", place, f"one of {', '.join(registry.names(kind))}" if kind else f"add '{path[-1]}:'")
     expected, *others = (_expected(detail) for detail in details)
@@ -86,8 +86,12 @@ def _expected(detail: Any) -> str:
 
 def _fields(model: Any, path: Sequence[str]) -> Sequence[str]:
     """Field names of the section at ``path``."""
-    for part in path:
+    parts = iter(path)
+    for part in parts:
         annotation = model.model_fields[part].annotation
+        if get_origin(annotation) is tuple:
+            items, place = get_args(annotation), int(next(parts))
+            annotation = items[0 if Ellipsis in items else place]
         model = next(kind for kind in (annotation, *get_args(annotation)) if hasattr(kind, "model_fields"))
     return list(model.model_fields)
 
