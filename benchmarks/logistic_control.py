@@ -15,7 +15,7 @@ from etude.adapters.heads import FrameGrid
 from etude.adapters.model.build import build_backbone, build_dataset
 from etude.adapters.registry import find
 from etude.adapters.sound.audio import read_window
-from etude.adapters.states.activations import audio_batch
+from etude.adapters.states.framing import audio_batch
 
 OFFSETS = (-6, -3, -2, -1, 0, 1, 2, 3, 6, 10, 15)
 """Frames (20 ms) whose log-mel a frame's features hold: .12 s back to .3 s ahead."""

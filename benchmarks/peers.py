@@ -67,7 +67,9 @@ class Peer:
     def batch(self, positions: list[int]) -> tuple[Tensor, dict[str, Any]]:
         """Windows decoded and normalised, and their targets, by etude's own code."""
         audio, lengths = self.windows.audio(positions)
-        return self.source.backbone.prepare(audio, lengths), self.windows.targets(positions, heads_of(self.source))
+        return self.source.backbone.prepare(audio, lengths), self.windows.targets(
+            [range(p, p + 1) for p in positions], heads_of(self.source)
+        )
 
     def _batches(self) -> Iterator[Any]:
         while True:
@@ -152,7 +154,7 @@ def check(peer: Peer, model: AdaptedModel, same_size: bool = True) -> None:
     modes = [(module, module.training) for module in (*peer.model.modules(), *model.modules())]
     peer.model.eval()
     model.eval()
-    theirs, ours = peer.model(peer.batch([0])[0]), model(model.frozen_states(audio, lengths))
+    theirs, ours = peer.model(peer.batch([0])[0]), model(model.frozen_states(audio, lengths)).logits
     for module, mode in modes:
         module.training = mode
     for head, outputs in ours.items():
@@ -191,7 +193,7 @@ def floor(workload: Workload, blocks: int) -> Callable[[], None]:
             backbone.model.set_submodule(path, LowRank(backbone.model.get_submodule(path)))
     states = torch.randn(count - blocks + 1, BATCH, backbone.frames_per_window, backbone.hidden_size)
     weights = nn.Parameter(torch.ones(count + 1))
-    targets = WindowSet(workload.tracks, backbone, None).targets(range(BATCH), heads_of(model))
+    targets = WindowSet(workload.tracks, backbone, None).targets([range(BATCH)], heads_of(model))
 
     def step() -> None:
         shares = weights.softmax(0)

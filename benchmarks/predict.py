@@ -27,7 +27,7 @@ from etude.adapters.inference.session import ROWS, Session
 from etude.adapters.model.build import build_backbone
 from etude.adapters.sound.audio import probe, read_window
 from etude.adapters.sound.windows import plan
-from etude.adapters.states.activations import audio_batch, frames_of, hop_samples, overlap_frames
+from etude.adapters.states.framing import audio_batch, frames_of, hop_samples, overlap_frames
 
 OVERLAP = 1.0
 ADAPTERS = 4

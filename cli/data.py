@@ -33,9 +33,9 @@ def check(
     from rich.table import Table
 
     from etude.adapters.errors import UserError
-    from etude.cli.dataset import dataset_of
+    from etude.adapters.model.build import named_dataset
 
-    dataset = dataset_of(recipe, overrides or [])
+    dataset = named_dataset(recipe, overrides or [])
     tracks, problems = dataset.check()
     problems = [*problems, *dataset.check_audio(tracks)]
     for notice in dataset.notices:

@@ -413,9 +413,9 @@ def test_attention_over_frequency_is_trained():
     heads = {"tags": head(head.Config(hidden=0), ("a", "b"), backbone.hidden_size, {})}
     model = AdaptedModel(backbone, registry.find("methods", "heads_only")(None), heads, (1, 2))
     stored = model.frozen_states(torch.randn(2, 16_000), torch.tensor([16_000, 16_000]))
-    assert stored.shape == (2, 2, backbone.tokens_per_window, backbone.hidden_size)
-    (model(stored)["tags"]["tags"] ** 2).sum().backward()
-    assert model.readout.score.weight.grad.abs().max() > 0
+    assert [state.shape for state in stored] == [(2, backbone.tokens_per_window, backbone.hidden_size)] * 2
+    (model(stored).logits["tags"]["tags"] ** 2).sum().backward()
+    assert model.reader.readout.score.weight.grad.abs().max() > 0
     assert "readout.score.weight" in model.trainable_state()
 
 

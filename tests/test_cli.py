@@ -482,7 +482,7 @@ def test_eval_prints_tables_or_one_json_object(adapter, toy_root):
 
 
 def test_mistakes_in_evaluating(adapter, toy_root, tmp_path):
-    assert "--split: unknown split 'tst' (did you mean 'test'?)" in errors("eval", adapter, "--split", "tst")
+    assert "split: unknown split 'tst' (did you mean 'test'?)" in errors("eval", adapter, "--split", "tst")
     assert "no such recipe" in errors("eval", adapter, "nope")[0]
     assert "cannot be read: No such file" in errors("eval", adapter, tmp_path / "nope.csv")[0]
     shutil.copytree(toy_root, tmp_path / "data")

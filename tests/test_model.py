@@ -16,7 +16,8 @@ from etude.adapters.artifact import BackboneRef, Manifest
 from etude.adapters.errors import UserError
 from etude.adapters.heads import Context, FrameGrid
 from etude.adapters.heads.technique import Technique, TechniqueConfig
-from etude.adapters.model.adapted import AdaptedModel, LayerMix
+from etude.adapters.model.adapted import AdaptedModel
+from etude.adapters.model.mix import LayerMix
 
 BACKBONES = [name for name in registry.names("backbones") if name != "log_mel"]  # which has no blocks
 METHODS = {
@@ -74,7 +75,7 @@ def targets(model):
 
 
 def loss_of(model, stored):
-    terms = model.heads["technique"].loss(model(stored)["technique"], targets(model))
+    terms = model.heads["technique"].loss(model(stored).logits["technique"], targets(model))
     return sum(terms.values())
 
 
@@ -120,20 +121,20 @@ def test_both_halves_together_are_the_whole(backbone, method, mixed):
     model = make_model(backbone, method, None if mixed == "all" else layers)
     perturb(model)
     stored = model.frozen_states(*audio(backbone))
-    assert stored.shape == (2, len(model.stored_layers), *model.stored_shape)
+    assert [state.shape for state in stored] == [(2, *model.stored_shapes[layer]) for layer in model.stored_layers]
     with torch.no_grad():
         whole = backbone(backbone.prepare(*audio(backbone)))
         frames = [backbone.readout(state) for state in whole]
         shares = torch.softmax(model.mix.weights, 0)
         mixed = sum(share * frames[layer] for share, layer in zip(shares, layers, strict=True))
         expected = model.heads["technique"](Context(mixed))
-        found = model(stored)["technique"]
+        found = model(stored).logits["technique"]
     assert set(found) == set(expected) == {"technique", "pitch", "onset"}
     for name, values in found.items():
         torch.testing.assert_close(values, expected[name], atol=1e-5, rtol=1e-5)
     for index, layer in enumerate(model.stored_layers):
         states = frames if model.stores_frames else whole
-        torch.testing.assert_close(stored[:, index], states[layer], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(stored[index], states[layer], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -198,8 +199,7 @@ def test_gradients_reach_all_that_trains_and_nothing_else(backbone, method):
     model = make_model(backbone, method).train()
     perturb(model)
     stored = model.frozen_states(*audio(backbone))
-    assert not stored.requires_grad
-    assert stored.grad_fn is None
+    assert not any(state.requires_grad or state.grad_fn for state in stored)
     loss_of(model, stored).backward()
     trained = dict(model.named_trainable())
     assert [name for name, p in trained.items() if p.grad is None or not p.grad.abs().sum() > 0] == []
@@ -220,7 +220,7 @@ def test_training_changes_the_predictions_but_not_the_backbone(backbone, method)
     base = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
     model = make_model(backbone, method)
     stored = model.frozen_states(*audio(backbone))
-    before, trained = model(stored)["technique"], model.trainable_state()
+    before, trained = model(stored).logits["technique"], model.trainable_state()
     model.train()
     optimizer = torch.optim.AdamW([parameter for _, parameter in model.named_trainable()], lr=1e-2, weight_decay=0.1)
     losses = []
@@ -236,7 +236,7 @@ def test_training_changes_the_predictions_but_not_the_backbone(backbone, method)
     kept = backbone.state_dict()
     assert all(torch.equal(tensor, kept[name]) for name, tensor in base.items() if name in kept)
     assert all(not torch.equal(tensor, trained[name]) for name, tensor in model.trainable_state().items())
-    assert all((model(stored)["technique"][name] - values).abs().max() > 1e-4 for name, values in before.items())
+    assert all((model(stored).logits["technique"][name] - values).abs().max() > 1e-4 for name, values in before.items())
     torch.testing.assert_close(model.frozen_states(*audio(backbone)), stored, atol=0, rtol=0)
 
 
@@ -259,7 +259,7 @@ def test_dropout_of_method_and_head_acts_in_training_only(backbone):
     stored = model.frozen_states(*audio(backbone))
 
     def output():
-        return model(stored)["technique"]["technique"]
+        return model(stored).logits["technique"]["technique"]
 
     torch.testing.assert_close(output(), output(), atol=0, rtol=0)
     model.train()
@@ -279,10 +279,10 @@ def test_trained_tensors_carry_over_to_a_fresh_model(untouched, method):
     perturb(trained)
     state = trained.trainable_state()
     stored = trained.frozen_states(*audio(untouched))
-    expected = trained(stored)["technique"]
-    assert not torch.equal(fresh(stored)["technique"]["technique"], expected["technique"])
+    expected = trained(stored).logits["technique"]
+    assert not torch.equal(fresh(stored).logits["technique"]["technique"], expected["technique"])
     fresh.load_trainable(state)
-    for name, values in fresh(stored)["technique"].items():
+    for name, values in fresh(stored).logits["technique"].items():
         assert torch.equal(values, expected[name])
     counts = trained.trainable_counts()
     assert sum(counts.values()) == sum(tensor.numel() for tensor in state.values())
@@ -314,7 +314,7 @@ def test_tensors_that_do_not_fit_are_refused_before_any_is_copied(backbone):
 def test_a_head_may_be_named_freely_and_several_share_the_states(backbone):
     heads = {name: Technique(TechniqueConfig(hidden=4, onset=False), LABELS, backbone.hidden_size, STATISTICS) for name in "ab"}
     model = AdaptedModel(backbone, make_method("heads_only"), heads, None).eval()
-    outputs = model(model.frozen_states(*audio(backbone)))
+    outputs = model(model.frozen_states(*audio(backbone))).logits
     assert set(outputs) == {"a", "b"}
     assert not torch.equal(outputs["a"]["technique"], outputs["b"]["technique"])
     assert {name.split(".")[1] for name, _ in model.named_trainable()} == {"a", "b", "weights"}
@@ -387,5 +387,4 @@ def test_nothing_below_the_first_trainable_block_is_in_the_graph(backbone, metho
     model = make_model(backbone, method)
     waveforms, lengths = audio(backbone)
     stored = model.frozen_states(waveforms.requires_grad_(), lengths)
-    assert stored.grad_fn is None
-    assert not stored.requires_grad
+    assert not any(state.requires_grad or state.grad_fn for state in stored)

@@ -60,7 +60,7 @@ def test_the_u_net_is_as_small_as_published():
 def test_step_0_is_the_plain_backbone_or_near(name, form):
     model, stored, given = make_model(name, form)
     model.eval()
-    found = model.mixed(stored)
+    found = model.context(stored).mixed
     expected = model.mix(dict(enumerate(model.backbone(model.backbone.prepare(*given)))))
     if form == "generator":
         assert found.shape == expected.shape  # it replaces the spectrogram: no start makes it the identity
@@ -72,8 +72,8 @@ def test_step_0_is_the_plain_backbone_or_near(name, form):
 def test_everything_in_it_has_a_gradient_at_step_0_and_nothing_else(name, form):
     model, stored, _ = make_model(name, form)
     model.train()
-    (model(stored)["tags"]["tags"] ** 2).sum().backward()
-    trained = dict(model.wrapper.named_parameters())
+    (model(stored).logits["tags"]["tags"] ** 2).sum().backward()
+    trained = dict(model.reader.wrapper.named_parameters())
     assert trained
     assert all(parameter.grad is not None and parameter.grad.abs().max() > 0 for parameter in trained.values())
     assert not any(parameter.grad is not None for parameter in model.backbone.parameters())
@@ -86,23 +86,23 @@ def test_what_is_frozen_is_stored_and_nothing_more(form):
     backbone = model.backbone
     if form == "film":
         assert model.stored_layers == (0, 1, 2)
-        assert stored.shape == (2, 3, backbone.tokens_per_window, backbone.hidden_size)
+        assert [state.shape for state in stored] == [(2, backbone.tokens_per_window, backbone.hidden_size)] * 3
     else:
         assert model.stored_layers == (INPUT,)
-        assert torch.equal(stored[:, 0], backbone.prepare(audio, lengths))
-    assert stored.shape[2:] == model.stored_shape
+        assert torch.equal(stored[0], backbone.prepare(audio, lengths))
+    assert [state.shape[1:] for state in stored] == list(model.stored_shapes.values())
 
 
 def test_film_reads_the_tokens_after_two_thirds_of_the_blocks_unless_told_otherwise():
-    assert make_model("mert", "film")[0].wrapper.reads == (2,)  # of 3 blocks
-    assert make_model("mert", "film", block=1)[0].wrapper.reads == (1,)
+    assert make_model("mert", "film")[0].reader.wrapper.reads == (2,)  # of 3 blocks
+    assert make_model("mert", "film", block=1)[0].reader.wrapper.reads == (1,)
     model, stored, _ = make_model("mert", "film", block=1)
     with torch.no_grad():
-        model.wrapper.output_film.weight.normal_()
-    before = model.eval().mixed(stored)
-    stored[:, 1] += 1
-    mixed = model.mixed(stored)
-    scale, _ = model.wrapper.output_film(model.wrapper.output_layers(stored[:, 1].mT).mean(-1)).chunk(2, -1)
+        model.reader.wrapper.output_film.weight.normal_()
+    before = model.eval().context(stored).mixed
+    stored[1] += 1
+    mixed = model.context(stored).mixed
+    scale, _ = model.reader.wrapper.output_film(model.reader.wrapper.output_layers(stored[1].mT).mean(-1)).chunk(2, -1)
     assert not torch.allclose(mixed, before)
     assert scale.shape == (2, model.backbone.hidden_size)
 
@@ -117,7 +117,7 @@ def test_what_batch_norm_measures_is_kept_with_what_is_trained():
     assert not any("num_batches" in name for name in state)
     fresh, _, _ = make_model("whisper", "unet")
     fresh.load_trainable(state)
-    torch.testing.assert_close(fresh.eval().mixed(stored), model.eval().mixed(stored))
+    torch.testing.assert_close(fresh.eval().context(stored).mixed, model.eval().context(stored).mixed)
 
 
 @pytest.mark.parametrize("shape", [(80, 400), (80, 401), (79, 33)])
@@ -139,7 +139,7 @@ def test_masks_without_a_spectrogram_to_mask_are_refused(name, form, field):
 
 def test_masks_hide_one_run_of_bands_and_one_of_frames_in_training_alone():
     model, stored, _ = make_model("whisper", "additive", mask_bands=10, mask_frames=30)
-    front, ones = model.wrapper, torch.ones(1000, *stored.shape[2:])
+    front, ones = model.reader.wrapper, torch.ones(1000, *stored.shape[2:])
     front.eval()
     assert torch.equal(front.input(ones), ones)
     front.train()

@@ -19,13 +19,13 @@ from etude.adapters import artifact
 from etude.adapters.artifact import BackboneRef, Manifest
 from etude.adapters.errors import UserError
 from etude.adapters.inference import merge as merging
-from etude.adapters.inference import rows
+from etude.adapters.inference import recordings
 from etude.adapters.inference.session import Session
 from etude.adapters.model.build import build_backbone, build_model, build_trained
 from etude.adapters.recipe.schema import parse_recipe
 from etude.adapters.sound.audio import probe, read_window
-from etude.adapters.sound.windows import plan
-from etude.adapters.states.activations import audio_batch, frames_of, hop_samples, overlap_frames, track_activations
+from etude.adapters.sound.windows import plan, stitch
+from etude.adapters.states.framing import audio_batch, frames_of, hop_samples, overlap_frames
 from etude.cli.app import app
 
 LABELS = {"technique": ("tone", "buzz")}
@@ -172,22 +172,26 @@ def test_a_session_says_what_the_model_as_trained_says(folders, take, backbone, 
     audio = 0.1 * torch.randn(3, model.backbone.window_samples, generator=torch.Generator().manual_seed(0))
     lengths = torch.tensor([model.backbone.window_samples] * 2 + [4000])
     with torch.no_grad():
-        expected = model(model.frozen_states(audio, lengths))["technique"]
+        expected = model(model.frozen_states(audio, lengths)).logits["technique"]
     (part,) = session._branches(audio, lengths, [(row, session._adapters["one"]) for row in range(3)])
     assert part.windows == [0, 1, 2]
     for output, values in expected.items():
-        torch.testing.assert_close(part.logits["technique"][output], values, rtol=0, atol=1e-5 * float(values.abs().max()))
+        found = session._adapters["one"].window_logits(part.context)["technique"][output]
+        torch.testing.assert_close(found, values, rtol=0, atol=1e-5 * float(values.abs().max()))
     path = take(3.3)
     size, rate = model.backbone.window_samples, model.backbone.sample_rate
     frames = frames_of(model.backbone, probe(path))
     windows = plan(frames, model.backbone.frames_per_window, overlap_frames(model.backbone, 0.3))
 
-    def states(positions):
-        starts = [windows[i].start * hop_samples(model.backbone) for i in positions]
-        return model.frozen_states(*audio_batch(model.backbone, [read_window(path, start, size, rate) for start in starts]))
-
+    starts = [window.start * hop_samples(model.backbone) for window in windows]
+    waveforms = [read_window(path, start, size, rate) for start in starts]
+    head = model.heads["technique"]
+    with torch.no_grad():
+        logits = model(model.frozen_states(*audio_batch(model.backbone, waveforms))).logits["technique"]
+        said = {name: values.half().numpy() for name, values in head.activations(logits).items()}
+    expected = {name: stitch(zip(windows, values, strict=True), frames) for name, values in said.items()}
     found = session.activations(path)
-    same(found, track_activations(model, windows, frames, states, 4))
+    same(found, {"technique": expected})
     notes = model.heads["technique"].decode(found["technique"], model.backbone.frame_rate).notes
     assert session(path).notes == notes
 
@@ -316,7 +320,7 @@ def test_the_frozen_prefix_is_computed_once_and_no_block_for_nothing(folders, ta
 
 def test_audio_is_decoded_while_the_batch_before_is_computed(folders, take, monkeypatch):
     session = Session(folders("lora", method="lora"))
-    reads, seen, real, computing = [], [], rows.read_window, session._branches.__call__
+    reads, seen, real, computing = [], [], recordings.read_window, session._branches.__call__
 
     def read(path, start, *rest):
         reads.append(threading.current_thread())
@@ -329,7 +333,7 @@ def test_audio_is_decoded_while_the_batch_before_is_computed(folders, take, monk
         return computing(*arguments)
 
     ahead = threading.Event()
-    monkeypatch.setattr(rows, "read_window", read)
+    monkeypatch.setattr(recordings, "read_window", read)
     monkeypatch.setattr(type(session._branches), "__call__", compute)
     session(take(5.0))
     assert seen == [True, True]

@@ -40,13 +40,13 @@ def test_masks_hold_the_weight_of_the_recording_and_targets_do_not(weigh):
     weighted, heads = windows_of(weigh(WEIGHTS))
     plain, _ = windows_of(weigh({}))
     positions = range(len(plain))
-    found, expected = (item.targets(positions, heads)["technique"] for item in (weighted, plain))
+    found, expected = (item.targets([positions], heads)["technique"] for item in (weighted, plain))
     names = [track.id.split("/")[-1][:6] for track in plain.tracks]
     factors = torch.tensor([WEIGHTS.get(names[index], 1.0) for index, _ in plain.windows])
     for key, values in expected.items():
         assert values.dtype == found[key].dtype == torch.float32
         torch.testing.assert_close(found[key], values * factors[:, None, None] if key.endswith("_mask") else values)
-    assert weighted.weight([0, 0, len(plain) - 1]) == 9
+    assert weighted.weight([range(2), range(1), range(len(plain) - 1, len(plain))]) == 9, "a run counts once"
 
 
 @pytest.mark.parametrize("part_size", [1, 2, 4])
@@ -62,7 +62,8 @@ def test_parts_of_a_step_count_by_their_weight(processes, part_size):
                 config=SimpleNamespace(batch_size=8),
                 accelerator=SimpleNamespace(num_processes=processes, process_index=process),
                 part_size=part_size,
-                train_windows=SimpleNamespace(weight=lambda positions: weights[positions].sum()),
+                runs=range(8),
+                train_windows=SimpleNamespace(weight=lambda runs: weights[list(runs)].sum()),
             )
             loop._batch = lambda order, step, loop=loop: Loop._batch(loop, order, step)
             parts = Loop._parts(loop, order, 0)

@@ -106,6 +106,14 @@ class Head(nn.Module, ABC):
         """
         return None
 
+    def averaged_frames(self, frame_rate: float) -> int:
+        """How many of the backbone's frames, at ``frame_rate`` Hz, are one of this head's."""
+        return 1 if self.rate is None else max(1, round(frame_rate / self.rate))
+
+    def frame_rate(self, frame_rate: float) -> float:
+        """Frames per second of this head, where the backbone gives ``frame_rate``."""
+        return frame_rate / self.averaged_frames(frame_rate)
+
     @property
     def reads(self) -> tuple[int, ...]:
         """Further states that :meth:`forward` needs, by index; ``INPUT`` of the backbones is the prepared input."""
@@ -122,7 +130,7 @@ class Head(nn.Module, ABC):
     def calibrate(self, batches: Iterable[tuple[Tensor, Mapping[str, Tensor]]]) -> None:
         """See the training windows before the first step: mixed states ``[batch, frames, hidden]`` and this head's targets.
 
-        What is learned from them belongs into :attr:`statistics`.
+        What is learned from them belongs into :attr:`statistics`. Only heads that are shown single windows are called.
         """
 
     @abstractmethod

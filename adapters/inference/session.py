@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from etude.adapters import artifact
 from etude.adapters.annotations import Annotation
@@ -13,27 +15,35 @@ from etude.adapters.artifact import Artifact
 from etude.adapters.device import find_device
 from etude.adapters.errors import UserError, nearest
 from etude.adapters.heads import Activations, Head
-from etude.adapters.inference.rows import Recording, plan_recordings, recording_activations
+from etude.adapters.inference.recordings import Recording, plan_recordings, recording_activations
+from etude.adapters.inference.stream import Stream
 from etude.adapters.model.bank import AdapterBank
 from etude.adapters.model.branches import Branches
 from etude.adapters.model.build import build_backbone, trained_recipe
 from etude.adapters.model.compiled import compile_blocks
 from etude.adapters.model.loaded import LoadedAdapter
-from etude.adapters.recipe.schema import Recipe
+from etude.adapters.recipe.trained import TrainedRecipe
+from etude.adapters.sound.audio import Samples, Source
 
 ROWS = 4
 """Windows, each under one adapter, that are computed at a time."""
+Recorded = str | Path | Samples | NDArray[np.floating]
+"""A recording as a session takes it."""
 SAID_OTHERWISE = {"weights", "revision", "window"}
 """Fields of a recipe's backbone that may differ where fingerprint and window are the same."""
 
 
 class Session:
-    """``session(path)`` annotates a recording with the current adapter, the first one until :meth:`switch`.
+    """``session(recording)`` annotates a recording with the current adapter, the first one until :meth:`switch`.
 
     All adapters stay beside one backbone; going from one to another writes a few integers. ``weights`` names the backbone's
     weights where they differ from the training machine's path; a fingerprint check makes sure that they are the same weights.
     ``device`` is a GPU when omitted and there is one. ``compile`` compiles the backbone's layers when they are first used: that
-    takes a while, switching does not.
+    takes a while, switching does not. ``rows`` windows are computed at a time: more are faster on a GPU, fewer take
+    less memory.
+
+    Any number of threads may call one session: each gets what it would get alone. They share the current adapter, so threads
+    that use different ones name them in the call.
 
     Raises :class:`UserError` for a damaged artifact, another backbone, or a device that this machine lacks.
     """
@@ -45,14 +55,17 @@ class Session:
         weights: str | None = None,
         device: str | None = None,
         compile: bool = False,
+        rows: int = ROWS,
     ) -> None:
+        if rows < 1:
+            raise UserError(f"{rows} windows at a time are too few", where="rows", fix=f"use 1 or more, {ROWS} by default")
         self.device = find_device(device)
         first, *others = (artifact.load(Path(path)) for path in (adapter, *more))
         self.backbone = build_backbone(trained_recipe(first, weights).backbone)
         artifact.check_backbone(first, self.backbone)
         self._owner = first
         self._bank = AdapterBank(self.backbone)
-        self._branches = Branches(self.backbone, self._bank, ROWS, fixed=compile)
+        self._branches = Branches(self.backbone, self._bank, rows, fixed=compile)
         self._adapters: dict[str, LoadedAdapter] = {}
         self.to(self.device)
         if compile:
@@ -82,10 +95,11 @@ class Session:
 
     def unload(self, name: str) -> None:
         """Take an adapter out of the session. Raises :class:`UserError` for an unknown name."""
-        self._bank.remove(self._find(name).name)
-        del self._adapters[name]
-        if self.current == name:
-            self.current = None
+        with self._branches.lock:
+            self._bank.remove(self._find(name).key)
+            self._adapters = {other: adapter for other, adapter in self._adapters.items() if other != name}
+            if self.current == name:
+                self.current = None
 
     def switch(self, name: str) -> None:
         """Make an adapter the current one. Raises :class:`UserError` for an unknown name."""
@@ -98,41 +112,57 @@ class Session:
         for adapter in self._adapters.values():
             adapter.to(device)
 
-    def recipe(self, adapter: str | None = None) -> Recipe:
-        """The recipe that an adapter was trained with."""
+    def recipe(self, adapter: str | None = None) -> TrainedRecipe:
+        """What the recipe that an adapter was trained with says of the model."""
         return self._find(adapter).recipe
 
     def heads(self, adapter: str | None = None) -> dict[str, Head]:
         """An adapter's heads by name."""
         return self._find(adapter).heads_by_name
 
-    def __call__(self, path: str | Path, adapter: str | None = None) -> Annotation:
-        """The annotation of a recording: events and tags by all heads. Raises :class:`UserError` for unreadable audio."""
-        return self._annotations([(Path(path), self._find(adapter))])[0]
+    def __call__(self, recording: Recorded, adapter: str | None = None, *, rate: int | None = None) -> Annotation:
+        """The annotation of a recording by all heads.
 
-    def all(self, path: str | Path) -> dict[str, Annotation]:
+        ``recording`` is a path, or samples ``[samples]`` or ``[samples, channels]`` at ``rate`` Hz. Raises :class:`UserError`
+        for unreadable audio.
+        """
+        return self._annotations([(_source(recording, rate), self._find(adapter))])[0]
+
+    def all(self, recording: Recorded, *, rate: int | None = None) -> dict[str, Annotation]:
         """The annotation of a recording by every adapter; what they have in common is computed once. Raises as a call does."""
-        return dict(zip(self._adapters, self._annotations((Path(path), a) for a in self._adapters.values()), strict=True))
+        source, adapters = _source(recording, rate), dict(self._adapters)
+        return dict(zip(adapters, self._annotations((source, adapter) for adapter in adapters.values()), strict=True))
 
-    def batch(self, recordings: Iterable[tuple[str | Path, str]]) -> list[Annotation]:
+    def batch(self, recordings: Iterable[tuple[str | Path | Samples, str]]) -> list[Annotation]:
         """The annotations of pairs of recording and adapter; windows of different ones share batches. Raises as a call does."""
-        return self._annotations((Path(path), self._find(name)) for path, name in recordings)
+        return self._annotations((_source(recording, None), self._find(name)) for recording, name in recordings)
 
-    def activations(self, path: str | Path, adapter: str | None = None) -> dict[str, Activations]:
-        """What every head says of each frame of the recording, by head and output, each ``[frames, classes]``."""
-        [(_, _, activations)] = self._run([(Path(path), self._find(adapter))])
+    def stream(self, blocks: Iterable[NDArray[np.floating]], rate: int, adapter: str | None = None) -> Iterator[Annotation]:
+        """Follow a recording that is still going on.
+
+        ``blocks`` hold samples, ``[samples]`` or ``[samples, channels]`` at ``rate`` Hz. Gives the annotation of all that was
+        heard so far, whenever another window of the backbone is complete, and once more at the end: what a call with the whole
+        recording gives, to rounding. Raises :class:`UserError` for an adapter whose heads need more than a window at a time.
+        """
+        return Stream(self._branches, self.device, self._find(adapter), rate).annotations(blocks)
+
+    def activations(
+        self, recording: Recorded, adapter: str | None = None, *, rate: int | None = None
+    ) -> dict[str, Activations]:
+        """What every head says of each frame of the recording, by head and output, each ``[frames, ...]``."""
+        [(_, _, activations)] = self._run([(_source(recording, rate), self._find(adapter))])
         return activations
 
-    def _annotations(self, jobs: Iterable[tuple[Path, LoadedAdapter]]) -> list[Annotation]:
+    def _annotations(self, jobs: Iterable[tuple[Source, LoadedAdapter]]) -> list[Annotation]:
         jobs = list(jobs)
         found = {
-            (recording.path, adapter.name): adapter.decode(activations, self.backbone.frame_rate)
+            (recording.source, adapter.key): adapter.decode(activations, self.backbone.frame_rate)
             for recording, adapter, activations in self._run(jobs)
         }
-        return [found[path, adapter.name] for path, adapter in jobs]
+        return [found[source, adapter.key] for source, adapter in jobs]
 
     def _run(
-        self, jobs: Sequence[tuple[Path, LoadedAdapter]]
+        self, jobs: Sequence[tuple[Source, LoadedAdapter]]
     ) -> Iterator[tuple[Recording, LoadedAdapter, dict[str, Activations]]]:
         return recording_activations(self._branches, self.device, plan_recordings(self.backbone, jobs))
 
@@ -146,20 +176,21 @@ class Session:
 
     def _add(self, loaded: Artifact, name: str | None) -> str:
         name = loaded.manifest.name if name is None else name
-        if name in self._adapters:
-            raise UserError(
-                f"an adapter called '{name}' is loaded already",
-                where=str(loaded.folder),
-                fix="give it another name: session.load(path, name=...)",
-            )
-        recipe = trained_recipe(loaded)
-        self._check_same_backbone(loaded, recipe)
-        adapter = LoadedAdapter(name, loaded, recipe, self.backbone).to(self.device)
-        self._bank.add(name, adapter.updates)
-        self._adapters[name] = adapter
+        with self._branches.lock:
+            if name in self._adapters:
+                raise UserError(
+                    f"an adapter called '{name}' is loaded already",
+                    where=str(loaded.folder),
+                    fix="give it another name: session.load(path, name=...)",
+                )
+            recipe = trained_recipe(loaded)
+            self._check_same_backbone(loaded, recipe)
+            adapter = LoadedAdapter(name, loaded, recipe, self.backbone).to(self.device)
+            self._bank.add(adapter.key, adapter.updates)
+            self._adapters = {**self._adapters, name: adapter}
         return name
 
-    def _check_same_backbone(self, loaded: Artifact, recipe: Recipe) -> None:
+    def _check_same_backbone(self, loaded: Artifact, recipe: TrainedRecipe) -> None:
         """The fingerprint of the session's first adapter was compared with the weights themselves."""
         owner, given, own = self._owner.manifest, recipe.backbone, self.backbone.config
         if loaded.manifest.backbone.fingerprint != owner.backbone.fingerprint:
@@ -177,3 +208,14 @@ class Session:
             where=str(loaded.folder),
             fix="give it a session of its own",
         )
+
+
+def _source(recording: Recorded, rate: int | None) -> Source:
+    """Raises :class:`UserError` for an array without a rate, and for a rate of a file, which has its own."""
+    if isinstance(recording, np.ndarray):
+        if rate is None:
+            raise UserError("an array has no sample rate", where="audio", fix="say it: session(array, rate=44100)")
+        return Samples(recording, rate)
+    if rate is not None:
+        raise UserError("a recording with a rate of its own was given another", where="rate", fix="leave it out")
+    return recording if isinstance(recording, Samples) else Path(recording)

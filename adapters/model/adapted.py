@@ -1,4 +1,4 @@
-"""A backbone, a method, a layer mix and heads, put together.
+"""A backbone, a method, a layer mix and heads, put together for training.
 
 The forward pass is cut in two at the method's first block. Everything below is frozen: :meth:`AdaptedModel.frozen_states` runs
 it without an autograd graph and returns the few states the rest needs. :meth:`AdaptedModel.forward` continues from those. Of a
@@ -7,8 +7,8 @@ method that changes the input, nothing but the prepared input is frozen.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,58 +18,23 @@ from etude.adapters.backbones import INPUT, Backbone
 from etude.adapters.errors import UserError
 from etude.adapters.heads import Context, Head
 from etude.adapters.methods import Method
+from etude.adapters.model.mix import LayerMix
+from etude.adapters.model.reader import Logits, Reader, copy_tensors
+from etude.adapters.model.spans import Run, RunJoiner
+
+Stored = Sequence[Tensor]
+"""Frozen states by :attr:`AdaptedModel.stored_layers`, each ``[batch, *stored shape]``."""
+WINDOWS_AT_ONCE = 32
+"""Of runs that are longer, what is computed between the frozen states and the joined ones is not kept for the backward pass."""
 
 
-@torch.no_grad()
-def copy_tensors(stored: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
-    """Copy ``stored`` into ``own``, in place. Raises :class:`UserError` when names or shapes differ, before it copies any."""
-    shapes = [{name: list(tensor.shape) for name, tensor in tensors.items()} for tensors in (stored, own)]
-    different = sorted(set(stored) ^ set(own)) or sorted(name for name in own if shapes[0][name] != shapes[1][name])
-    if different:
-        there, here = (sizes.get(different[0], "missing") for sizes in shapes)
-        raise UserError(
-            f"the adapter's tensors do not fit this model, first at '{different[0]}': {there} in the adapter, {here} here",
-            fix="use its own recipe, with its backbone.window",
-        )
-    for name, tensor in own.items():
-        tensor.copy_(stored[name])
+class Output(NamedTuple):
+    """What a model says of some windows: the mix beside the logits, so that a loss may read it."""
 
-
-class WeightedSum(torch.autograd.Function):
-    """``sum_i weights[i] * states[i]`` in one pass per state: autograd's own products would keep and fill as many copies."""
-
-    @staticmethod
-    def forward(ctx: Any, weights: Tensor, *states: Tensor) -> Tensor:
-        """``weights`` ``[states]``, each state ``[batch, frames, hidden]`` -> their sum, in the dtype of the weights."""
-        ctx.save_for_backward(weights, *states)
-        total = states[0] * weights[0]
-        for weight, state in zip(weights[1:], states[1:], strict=True):
-            total.addcmul_(state, weight)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of the weights, and of those states that have one."""
-        weights, *states = ctx.saved_tensors
-        needed = ctx.needs_input_grad[1:]
-        (gradient,) = gradients
-        of_weights = torch.stack([(gradient * state).sum() for state in states])
-        return of_weights, *(gradient * w if n else None for w, n in zip(weights, needed, strict=True))
-
-
-class LayerMix(nn.Module):
-    """Softmax-weighted sum of layer states, uniform at the start (MERTech, section III; S3PRL's featuriser)."""
-
-    def __init__(self, layers: tuple[int, ...]) -> None:
-        super().__init__()
-        self.layers = layers
-        self.weights = nn.Parameter(torch.ones(len(layers)))
-
-    def forward(self, states: Mapping[int, Tensor]) -> Tensor:
-        """States ``[batch, frames, hidden]`` by layer index -> their mix, same shape."""
-        chosen = (states[layer] for layer in self.layers)
-        mixed: Tensor = WeightedSum.apply(torch.softmax(self.weights, dim=0), *chosen)  # type: ignore[no-untyped-call]
-        return mixed
+    mixed: Tensor | None
+    """``[windows, frames, hidden]``; ``None`` where there are too many windows to keep it."""
+    logits: Logits
+    """A batch entry for each window; of a head that is shown more, for each run."""
 
 
 class AdaptedModel(nn.Module):
@@ -86,38 +51,42 @@ class AdaptedModel(nn.Module):
             raise UserError(f"{backbone.id} has no layer {wrong[0]}", where="mix.layers", fix=f"layers are 0 to {count}")
         self.first_block = method.first_block(backbone)
         method.attach(backbone)
+        self.backbone = backbone
+        self.method = method
+        self.reader = reader = Reader(backbone, method.wrapper(backbone), chosen, heads)
         adapted = [name for name in method.parameters() if name.startswith("blocks.")]
-        if idle := [name for name in adapted if int(name.split(".")[1]) >= max(chosen)]:
+        if idle := [name for name in adapted if int(name.split(".")[1]) >= reader.last]:
             raise UserError(
                 f"'{idle[0]}' changes nothing: the mix reads no layer after {max(chosen)}",
                 where="mix.layers",
                 fix=f"add layer {count}, or adapt lower blocks only",
             )
-        self.backbone = backbone
-        self.method = method
-        self.wrapper = method.wrapper(backbone)
-        self.readout = backbone.trained_readout()
-        self.mix = LayerMix(chosen)
-        self.heads = nn.ModuleDict(heads)
-        for head in heads.values():
-            head.bind(backbone)
-        continues = max(chosen) > self.first_block
-        reads = self.wrapper.reads if self.wrapper else ()
-        below = {layer for layer in chosen if layer <= self.first_block} | set(reads)
+        continues = reader.last > self.first_block
+        below = {layer for layer in (*chosen, *reader.extra) if layer <= self.first_block} | reader.behind
         self.gradient_checkpointing = False
         """Whether adapted blocks are computed again in the backward pass instead of keeping what is inside them."""
         self.stored_layers = tuple(sorted(below | ({self.first_block} if continues else set())))
-        """The frozen states that :meth:`forward` needs: those mixed, and the one entering the first trainable block."""
-        self.stores_frames = not (continues or reads or self.readout)
+        """The frozen states that :meth:`forward` needs: those read, and the one entering the first trainable block."""
+        self.stores_frames = not (continues or reader.behind or reader.readout)
         """Whether frames are all that is needed of the frozen states, not tokens."""
 
     @property
-    def stored_shape(self) -> tuple[int, ...]:
-        """Shape of one frozen state of one window."""
-        if self.stored_layers == (INPUT,):
-            return self.backbone.prepared_shape
-        rows = self.backbone.frames_per_window if self.stores_frames else self.backbone.tokens_per_window
-        return rows, self.backbone.hidden_size
+    def mix(self) -> LayerMix:
+        """The layer mix."""
+        return self.reader.mix
+
+    @property
+    def heads(self) -> nn.ModuleDict:
+        """The heads by name."""
+        return self.reader.heads
+
+    @property
+    def stored_shapes(self) -> dict[int, tuple[int, ...]]:
+        """Shape of each frozen state of one window."""
+        backbone = self.backbone
+        rows = backbone.frames_per_window if self.stores_frames else backbone.tokens_per_window
+        state = (rows, backbone.hidden_size)
+        return {layer: backbone.prepared_shape if layer == INPUT else state for layer in self.stored_layers}
 
     @property
     def device(self) -> torch.device:
@@ -131,35 +100,62 @@ class AdaptedModel(nn.Module):
         return self
 
     @torch.no_grad()
-    def frozen_states(self, audio: Tensor, lengths: Tensor) -> Tensor:
-        """Waveforms ``[batch, window_samples]`` -> frozen states ``[batch, stored layers, *stored_shape]``."""
+    def frozen_states(self, audio: Tensor, lengths: Tensor) -> list[Tensor]:
+        """Waveforms ``[batch, window_samples]`` -> frozen states by :attr:`stored_layers`."""
         state, kept = self.backbone.prepare(audio, lengths), []
         for index in range(INPUT, max(self.stored_layers) + 1):
             if index in self.stored_layers:
-                read = self.backbone.readout(state) if self.stores_frames else state
+                read = self.backbone.readout(state) if self.stores_frames and index != INPUT else state
                 kept.append(read.float())  # under autocast, which dtype a layer returns differs between devices
             if index < max(self.stored_layers):
                 state = self.backbone.next_state(index, state)
-        return torch.stack(kept, dim=1)
+        return kept
 
-    def forward(self, stored: Tensor) -> dict[str, dict[str, Tensor]]:
-        """Frozen states ``[batch, stored layers, *stored_shape]`` -> logits ``[batch, frames, classes]`` by head, output."""
-        mixed = self.mixed(stored)
-        return {name: head(Context(mixed)) for name, head in self.heads.items()}
+    def forward(self, stored: Stored | Callable[[range], Stored], runs: Sequence[Run] | None = None) -> Output:
+        """Frozen states of some windows, or what reads those of a range of them, -> what the model says of them.
 
-    def mixed(self, stored: Tensor) -> Tensor:
-        """Frozen states ``[batch, stored layers, *stored_shape]`` -> what the heads read, ``[batch, frames, hidden]``."""
-        states = dict(zip(self.stored_layers, stored.to(self.mix.weights.dtype).unbind(dim=1), strict=True))
-        if self.first_block == INPUT and self.wrapper:
-            states[INPUT] = self.wrapper.input(states[INPUT])
-        for index in range(self.first_block, max(self.mix.layers)):
+        ``runs`` are the windows, in order, as the runs they belong to; only heads that are shown more than one need them.
+        """
+        if runs is None:
+            context = self.context(cast(Stored, stored))
+            return Output(context.mixed, self.reader.window_logits(context))
+        count = sum(len(run.windows) for run in runs)
+        parts = [range(first, min(first + WINDOWS_AT_ONCE, count)) for first in range(0, count, WINDOWS_AT_ONCE)]
+        heads = self.reader.heads_by_name
+        joiners = {
+            name: RunJoiner(head, runs, self.backbone.frame_rate) for name, head in heads.items() if head.span != "window"
+        }
+        pieces: dict[str, dict[str, list[Tensor]]] = {}
+        for part in parts:
+            context = self._part(stored, part, recomputed=len(parts) > 1)
+            for name, outputs in self.reader.window_logits(context).items():
+                for output, values in outputs.items():
+                    pieces.setdefault(name, {}).setdefault(output, []).append(values)
+            for joiner in joiners.values():
+                joiner.add(context)
+        logits = {name: {output: torch.cat(values) for output, values in outputs.items()} for name, outputs in pieces.items()}
+        logits |= {name: heads[name](joiner.context()) for name, joiner in joiners.items()}
+        return Output(context.mixed if len(parts) == 1 else None, logits)
+
+    def context(self, stored: Stored) -> Context:
+        """Frozen states by :attr:`stored_layers` -> what the heads read of each window."""
+        states = {layer: values.to(self.mix.weights.dtype) for layer, values in zip(self.stored_layers, stored, strict=True)}
+        prepared = states.get(INPUT)
+        if self.first_block == INPUT and prepared is not None:
+            states[INPUT] = self.reader.input(prepared)
+        for index in range(self.first_block, self.reader.last):
             states[index + 1] = self._block(index, states[index])
-        read = states if self.stores_frames else {layer: self._frames(states[layer]) for layer in self.mix.layers}
-        mixed = self.mix(read) if self.readout is None else self.readout(self.mix(read))
-        return self.wrapper.output(mixed, states) if self.wrapper else mixed
+        return self.reader.context(states, prepared, framed=self.stores_frames)
 
-    def _frames(self, state: Tensor) -> Tensor:
-        return self.backbone.readout(state) if self.readout is None else state
+    def _part(self, stored: Stored | Callable[[range], Stored], part: range, *, recomputed: bool) -> Context:
+        def compute() -> Context:
+            values = stored(part) if callable(stored) else [state[part.start : part.stop] for state in stored]
+            return self.context(values)
+
+        if not (recomputed and torch.is_grad_enabled()):
+            return compute()
+        mixed, *extra = checkpoint(lambda: _flat(compute()), use_reentrant=False)
+        return Context(mixed, dict(zip(sorted(self.reader.extra - {INPUT}), extra, strict=True)))
 
     def _block(self, index: int, state: Tensor) -> Tensor:
         if self.gradient_checkpointing and self.training:
@@ -169,17 +165,11 @@ class AdaptedModel(nn.Module):
     def named_trainable(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Every parameter that is trained, under the name an artifact uses."""
         yield from self.method.parameters().items()
-        if self.wrapper:
-            yield from self.wrapper.named_parameters()
-        yield "mix.weights", self.mix.weights
-        for name, parameter in self.readout.named_parameters() if self.readout else ():
-            yield f"readout.{name}", parameter
-        for name, parameter in self.heads.named_parameters():
-            yield f"heads.{name}", parameter
+        yield from ((name, value) for name, value in self.reader.named_state() if isinstance(value, nn.Parameter))
 
     def _named_state(self) -> dict[str, Tensor]:
         """What is trained, and what the wrapper measures while it is trained."""
-        return {**dict(self.named_trainable()), **(dict(self.wrapper.named_buffers()) if self.wrapper else {})}
+        return {**self.method.parameters(), **dict(self.reader.named_state())}
 
     def trainable_state(self) -> dict[str, Tensor]:
         """Copies of all trained tensors by artifact name, on the CPU."""
@@ -191,9 +181,14 @@ class AdaptedModel(nn.Module):
 
     def trainable_counts(self) -> dict[str, int]:
         """Number of trained parameters in the backbone, the mix and the heads."""
-        around = sum(p.numel() for p in self.wrapper.parameters()) if self.wrapper else 0
+        wrapper, readout = self.reader.wrapper, self.reader.readout
+        around = sum(p.numel() for p in wrapper.parameters()) if wrapper else 0
         return {
             "backbone": sum(p.numel() for p in self.method.parameters().values()) + around,
-            "mix": self.mix.weights.numel() + sum(p.numel() for p in (self.readout.parameters() if self.readout else ())),
+            "mix": self.mix.weights.numel() + sum(p.numel() for p in (readout.parameters() if readout else ())),
             "heads": sum(p.numel() for p in self.heads.parameters()),
         }
+
+
+def _flat(context: Context) -> tuple[Tensor, ...]:
+    return context.mixed, *(context.states[layer] for layer in sorted(context.states))

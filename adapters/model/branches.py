@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from threading import RLock
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -11,6 +12,7 @@ from torch._dynamo.exc import TorchDynamoException
 
 from etude.adapters.backbones import INPUT, Backbone
 from etude.adapters.errors import UserError
+from etude.adapters.heads import Context
 from etude.adapters.model.bank import AdapterBank
 from etude.adapters.model.loaded import LoadedAdapter
 
@@ -18,21 +20,25 @@ T = TypeVar("T")
 
 
 class Part(NamedTuple):
-    """What one adapter says of some windows: logits ``[windows, frames, classes]`` by head, output."""
+    """What the heads of one adapter read of some windows."""
 
     windows: list[int]
     adapter: LoadedAdapter
-    logits: dict[str, dict[str, Tensor]]
+    context: Context
 
 
 class Branches:
     """Runs the clean trunk once per window, and from there on one row per window and adapter.
+
+    The bank has one selection, so threads compute one after the other.
 
     At most ``rows`` rows are computed at a time; with ``fixed``, always as many, for compiled layers know one shape only.
     """
 
     def __init__(self, backbone: Backbone, bank: AdapterBank, rows: int, *, fixed: bool) -> None:
         self.backbone, self.bank, self.rows, self.fixed = backbone, bank, rows, fixed
+        self.lock = RLock()
+        """Held while the selection, or the bank itself, must not change."""
 
     @torch.inference_mode()
     def __call__(self, audio: Tensor, lengths: Tensor, wanted: Sequence[tuple[int, LoadedAdapter]]) -> list[Part]:
@@ -40,13 +46,19 @@ class Branches:
 
         The parts of one adapter are in the order in which it is ``wanted``.
         """
+        with self.lock:
+            return self._parts(audio, lengths, wanted)
+
+    def _parts(self, audio: Tensor, lengths: Tensor, wanted: Sequence[tuple[int, LoadedAdapter]]) -> list[Part]:
+        if gone := [adapter.name for _, adapter in wanted if adapter.key not in self.bank.names]:
+            raise UserError(f"the adapter '{gone[0]}' was unloaded while it was in use", fix="load it again")
         filled = self._filled(range(len(audio)))
         needed = {layer for _, adapter in wanted for layer in adapter.trunk_layers}
         self.bank.select(None)
         trunk = self._states(self.backbone.prepare(audio[filled], lengths[filled]), INPUT, max(needed), needed)
         branches: dict[tuple[int, int], list[tuple[int, LoadedAdapter]]] = {}
         # Rows of one adapter side by side: most batches are then of one adapter, which is the fastest.
-        for window, adapter in sorted(wanted, key=lambda pair: pair[1].name):
+        for window, adapter in sorted(wanted, key=lambda pair: pair[1].key):
             branches.setdefault((adapter.start, adapter.last), []).append((window, adapter))
         parts: list[Part] = []
         for (start, last), rows in branches.items():
@@ -57,24 +69,23 @@ class Branches:
 
     def _branch(self, trunk: dict[int, Tensor], start: int, last: int, rows: Sequence[tuple[int, LoadedAdapter]]) -> list[Part]:
         """Let ``rows`` (window, adapter) leave the trunk at state ``start``, up to state ``last``."""
-        adapters = {adapter.name: adapter for _, adapter in rows}
+        adapters = {adapter.key: adapter for _, adapter in rows}
         own: dict[int, Tensor] = {}
         if last > start:
             filled = self._filled(rows)
-            self.bank.select([adapter.name for _, adapter in filled])
-            read = {layer for adapter in adapters.values() for layer in adapter.mix.layers}
+            self.bank.select([adapter.key for _, adapter in filled])
+            read = {layer for adapter in adapters.values() for layer in adapter.read}
             state = trunk[start][[window for window, _ in filled]]
             if start == INPUT:
                 state = torch.cat([adapter.input(row[None]) for row, (_, adapter) in zip(state, filled, strict=True)])
             own = self._states(state, start, last, read)
         parts = []
-        for name, adapter in adapters.items():
-            places = [place for place, row in enumerate(rows) if row[1].name == name]
+        for key, adapter in adapters.items():
+            places = [place for place, row in enumerate(rows) if row[1].key == key]
             windows = [rows[place][0] for place in places]
-            layers = {*adapter.mix.layers, *adapter.reads}
-            shared = adapter.trunk_layers
+            layers, shared = adapter.read | adapter.behind, adapter.trunk_layers
             states = {layer: trunk[layer][windows] if layer in shared else own[layer][places] for layer in layers}
-            parts.append(Part(windows, adapter, adapter.logits(states)))
+            parts.append(Part(windows, adapter, adapter.context(states, states.get(INPUT))))
         return parts
 
     def _states(self, state: Tensor, first: int, last: int, kept: Collection[int]) -> dict[int, Tensor]:

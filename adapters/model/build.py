@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from etude.adapters import registry
@@ -14,7 +14,10 @@ from etude.adapters.datasets._parts.mixture import Mixture
 from etude.adapters.heads import Head
 from etude.adapters.methods import Method
 from etude.adapters.model.adapted import AdaptedModel
-from etude.adapters.recipe.schema import Recipe, parse_recipe
+from etude.adapters.recipe.schema import Recipe, load_recipe
+from etude.adapters.recipe.trained import TrainedRecipe, parse_trained
+
+AnyRecipe = Recipe | TrainedRecipe
 
 
 def build_dataset(recipe: Recipe) -> Dataset:
@@ -29,20 +32,30 @@ def _dataset(config: DatasetConfig) -> Dataset:
     return dataset
 
 
+def named_dataset(name: str, overrides: Sequence[str] = (), techniques: Sequence[str] | None = None) -> Dataset:
+    """The data set of a recipe, or of a manifest CSV whose class order is ``techniques``. Raises :class:`UserError`."""
+    if not name.endswith(".csv"):
+        return build_dataset(load_recipe(name, overrides))
+    kind, file = registry.find("datasets", "manifest"), Path(name)
+    config = kind.Config(name="manifest", root=str(file.parent), file=file.name, techniques=techniques)
+    dataset: Dataset = kind(config)
+    return dataset
+
+
 def build_backbone(config: BackboneConfig) -> Backbone:
     """The frozen backbone with its weights."""
     backbone: Backbone = registry.find("backbones", config.name)(config)
     return backbone
 
 
-def build_method(recipe: Recipe) -> Method:
+def build_method(recipe: AnyRecipe) -> Method:
     """The recipe's method, attached to nothing."""
     method: Method = registry.find("methods", recipe.method.name)(recipe.method)
     return method
 
 
 def build_heads(
-    recipe: Recipe, hidden_size: int, labels: Mapping[str, tuple[str, ...]], statistics: Mapping[str, Mapping[str, Any]]
+    recipe: AnyRecipe, hidden_size: int, labels: Mapping[str, tuple[str, ...]], statistics: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Head]:
     """The recipe's heads, untrained; ``labels`` and ``statistics`` by head."""
     return {
@@ -51,24 +64,23 @@ def build_heads(
     }
 
 
-def mixed_layers(recipe: Recipe, num_blocks: int) -> tuple[int, ...]:
+def mixed_layers(recipe: AnyRecipe, num_blocks: int) -> tuple[int, ...]:
     """The layers that the recipe mixes, in order, each once (0 = embedding, ``num_blocks`` = last)."""
     layers = recipe.mix.layers
     return tuple(range(num_blocks + 1)) if layers == "all" else tuple(sorted(set(layers)))
 
 
 def build_model(
-    recipe: Recipe, backbone: Backbone, labels: Mapping[str, tuple[str, ...]], statistics: Mapping[str, Mapping[str, Any]]
+    recipe: AnyRecipe, backbone: Backbone, labels: Mapping[str, tuple[str, ...]], statistics: Mapping[str, Mapping[str, Any]]
 ) -> AdaptedModel:
     """Attach the recipe's method and heads to ``backbone``, untrained; ``labels`` and ``statistics`` by head."""
     heads = build_heads(recipe, backbone.hidden_size, labels, statistics)
     return AdaptedModel(backbone, build_method(recipe), heads, mixed_layers(recipe, backbone.num_blocks))
 
 
-def trained_recipe(artifact: Artifact, weights: str | None = None) -> Recipe:
-    """The recipe that an adapter was trained with, ``weights`` in the place of its backbone's weights when given."""
-    overrides = [] if weights is None else [f"backbone.weights={json.dumps(weights)}"]
-    return parse_recipe(artifact.recipe, overrides, where=str(artifact.folder / RECIPE))
+def trained_recipe(artifact: Artifact, weights: str | None = None) -> TrainedRecipe:
+    """What an adapter's recipe says of the model, ``weights`` in the place of its backbone's weights when given."""
+    return parse_trained(artifact.recipe, str(artifact.folder / RECIPE), weights)
 
 
 def build_trained(artifact: Artifact, weights: str | None = None) -> AdaptedModel:

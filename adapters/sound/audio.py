@@ -1,4 +1,6 @@
-"""Reading windows of audio: any format libsndfile reads, any channel count, any sample rate, never the whole file.
+"""Reading windows of audio: any format libsndfile reads, or samples in memory, at any channel count and sample rate.
+
+Of a file, never more than the window is read.
 
 A window is decoded with a small margin, mixed down to mono and resampled with soxr. The margin starts where a source sample and
 an output sample coincide, so a window equals the same stretch of the resampled whole to float32 rounding.
@@ -19,6 +21,8 @@ from etude.adapters.errors import UserError
 
 SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".opus", ".w64", ".caf", ".au"})
 MARGIN_SECONDS = 0.05
+MOST_CHANNELS = 64
+"""An array with more is taken for one whose axes are the other way round."""
 MP3_TAIL_SECONDS = 0.5
 """By how much the length an MP3 header states may exceed what decodes: it is an estimate; the difference is read as silence."""
 
@@ -41,8 +45,52 @@ class AudioInfo:
         return max(1, (2 * self.frames * sample_rate + self.sample_rate) // (2 * self.sample_rate))
 
 
-def probe(path: Path) -> AudioInfo:
-    """Read the header. Raises :class:`UserError` for a missing, unreadable or empty file."""
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """A recording in memory: ``values`` ``[samples]`` or ``[samples, channels]`` at ``rate`` Hz.
+
+    ``first`` is the place of the first of them in the recording; what was before it is gone.
+
+    Raises :class:`UserError` for another shape, what is not numbers, and a rate that is not a positive whole number.
+    """
+
+    values: NDArray[np.floating]
+    rate: int
+    first: int = 0
+
+    @property
+    def end(self) -> int:
+        """Length of the recording so far, in samples."""
+        return self.first + len(self.values)
+
+    def __post_init__(self) -> None:
+        values = np.asarray(self.values)
+        fix = "give [samples] or [samples, channels], as soundfile.read does"
+        if values.ndim not in (1, 2) or (values.ndim == 2 and values.shape[1] > MOST_CHANNELS):
+            raise UserError(f"an array of shape {list(values.shape)} is no recording", where="audio", fix=fix)
+        if not np.issubdtype(values.dtype, np.floating):
+            fix = "scale it to floating-point numbers between -1 and 1"
+            raise UserError(f"an array of {values.dtype} is no recording", where="audio", fix=fix)
+        if self.rate != int(self.rate) or self.rate <= 0:
+            raise UserError(f"{self.rate!r} is no sample rate", where="rate", fix="give it in Hz, 44100 say")
+        object.__setattr__(self, "values", values.reshape(len(values), -1))
+        object.__setattr__(self, "rate", int(self.rate))
+
+    def __str__(self) -> str:
+        return "audio"
+
+
+Source = Path | Samples
+"""A recording in a file, or in memory."""
+
+
+def probe(source: Source) -> AudioInfo:
+    """Read the header. Raises :class:`UserError` for a missing, unreadable or empty recording."""
+    if isinstance(source, Samples):
+        if not source.end:
+            raise UserError("holds no audio", where=str(source), fix="give at least one sample")
+        return AudioInfo(source.end, source.rate, source.values.shape[1])
+    path = source
     try:
         with path.open("rb"):
             pass
@@ -59,12 +107,12 @@ def probe(path: Path) -> AudioInfo:
     return AudioInfo(int(info.frames), int(info.samplerate), int(info.channels))
 
 
-def read_window(path: Path, start: int, count: int, sample_rate: int, info: AudioInfo | None = None) -> NDArray[np.float32]:
+def read_window(source: Source, start: int, count: int, sample_rate: int, info: AudioInfo | None = None) -> NDArray[np.float32]:
     """Samples ``[start, start + count)`` at ``sample_rate`` Hz, mono float32; shorter where the recording ends.
 
     Raises :class:`UserError` for unreadable audio and for samples that are not finite.
     """
-    info = info or probe(path)
+    info = info or probe(source)
     divisor = math.gcd(info.sample_rate, sample_rate)
     step_in, step_out = info.sample_rate // divisor, sample_rate // divisor
     count = max(0, min(count, info.samples_at(sample_rate) - start))
@@ -74,28 +122,34 @@ def read_window(path: Path, start: int, count: int, sample_rate: int, info: Audi
     first_step = max(0, start - margin_out) // step_out
     first_in, first_out = first_step * step_in, first_step * step_out
     last_in = min(info.frames, math.ceil((start + count + margin_out) * step_in / step_out))
-    try:
-        with soundfile.SoundFile(str(path)) as file:
-            file.seek(first_in)
-            raw = file.read(last_in - first_in, dtype="float32", always_2d=True)
-            tail = round(MP3_TAIL_SECONDS * info.sample_rate) if file.format == "MP3" else 0
-    except soundfile.LibsndfileError as error:
-        raise UserError(
-            f"cannot be decoded: {error.error_string.rstrip('.')}", where=str(path), fix="convert it to WAV or FLAC"
-        ) from None
-    missing = last_in - first_in - len(raw)
-    if missing > tail:
-        at = (first_in + len(raw)) / info.sample_rate
-        raise UserError(
-            f"is truncated: audio ends at {at:.2f} s of {info.duration:.2f} s", where=str(path), fix="copy or convert it again"
-        )
+    raw = _frames(source, first_in, last_in, info)
     if not np.isfinite(raw).all():
         at = (first_in + int(np.argmin(np.isfinite(raw).all(axis=1)))) / info.sample_rate
-        raise UserError(f"holds NaN or infinite samples at {at:.2f} s", where=str(path), fix="export the recording again")
-    mono = np.pad(raw.mean(axis=1), (0, missing))
+        raise UserError(f"holds NaN or infinite samples at {at:.2f} s", where=str(source), fix="export the recording again")
+    mono = np.pad(raw.mean(axis=1), (0, last_in - first_in - len(raw)))
     if step_in != step_out:
         mono = soxr.resample(mono, info.sample_rate, sample_rate, quality="HQ").astype(np.float32, copy=False)
     window = mono[start - first_out : start - first_out + count]
     if len(window) < count:
         window = np.pad(window, (0, count - len(window)))
     return np.ascontiguousarray(window, dtype=np.float32)
+
+
+def _frames(source: Source, first: int, last: int, info: AudioInfo) -> NDArray[np.float32]:
+    """Source frames ``[first, last)`` as ``[frames, channels]``; of an MP3 a few may be missing at its end."""
+    if isinstance(source, Samples):
+        return source.values[first - source.first : last - source.first].astype(np.float32)
+    try:
+        with soundfile.SoundFile(str(source)) as file:
+            file.seek(first)
+            raw: NDArray[np.float32] = file.read(last - first, dtype="float32", always_2d=True)
+            tail = round(MP3_TAIL_SECONDS * info.sample_rate) if file.format == "MP3" else 0
+    except soundfile.LibsndfileError as error:
+        raise UserError(
+            f"cannot be decoded: {error.error_string.rstrip('.')}", where=str(source), fix="convert it to WAV or FLAC"
+        ) from None
+    if last - first - len(raw) > tail:
+        at = (first + len(raw)) / info.sample_rate
+        what = f"is truncated: audio ends at {at:.2f} s of {info.duration:.2f} s"
+        raise UserError(what, where=str(source), fix="copy or convert it again")
+    return raw

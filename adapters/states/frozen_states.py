@@ -23,20 +23,20 @@ def frozen_states(model: AdaptedModel, fingerprint: str, autocast: torch.dtype |
     """
     backbone = model.backbone
 
-    def compute(waveforms: Tensor, lengths: Tensor) -> Tensor:
+    def compute(waveforms: Tensor, lengths: Tensor) -> list[Tensor]:
         with torch.autocast(model.device.type, dtype=autocast, enabled=autocast is not None):
             return model.frozen_states(waveforms.to(model.device), lengths.to(model.device))
 
     return Source(
         compute=compute,
-        parts=tuple("input" if layer == INPUT else f"layer-{layer:02d}" for layer in model.stored_layers),
-        shape=model.stored_shape,
+        parts={"input" if layer == INPUT else f"layer-{layer:02d}": shape for layer, shape in model.stored_shapes.items()},
         key={
             "what": "frozen states",
             "fingerprint": fingerprint,
             "preparation": backbone.preparation(),
             "code": _hash(sources(backbone)),
             "precision": str(autocast),
+            "rows": backbone.frames_per_window if model.stores_frames else backbone.tokens_per_window,
         },
         about={"frozen states of": backbone.id},
     )

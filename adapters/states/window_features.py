@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from etude.adapters.errors import UserError
-from etude.adapters.states.activations import audio_batch
+from etude.adapters.states.framing import audio_batch
 from etude.adapters.states.memory import in_parts_that_fit
 from etude.adapters.states.window_set import WindowSet
 from etude.adapters.storage.feature_store import FeatureSet, FeatureStore
@@ -37,12 +37,10 @@ Read = tuple[NDArray[np.generic], list[int]]
 class Source:
     """A frozen model, as the store sees it: the states below a method's first block, a teacher's embeddings, ..."""
 
-    compute: Callable[[Tensor, Tensor], Tensor]
-    """Waveforms ``[batch, window_samples]`` and their lengths ``[batch]`` -> ``[batch, parts, *shape]``, on any device."""
-    parts: tuple[str, ...]
-    """Names of the parts; each is stored in a file of its own."""
-    shape: tuple[int, ...]
-    """Of one part of one window."""
+    compute: Callable[[Tensor, Tensor], Sequence[Tensor]]
+    """Waveforms ``[batch, window_samples]`` and their lengths ``[batch]`` -> each part, ``[batch, *shape]``, on any device."""
+    parts: Mapping[str, tuple[int, ...]]
+    """Names of the parts, each stored in a file of its own, and the shape of one window of each."""
     key: Mapping[str, Any]
     """Everything the values depend on but the audio, the windows and the part (JSON)."""
     about: Mapping[str, Any]
@@ -50,7 +48,7 @@ class Source:
 
 
 class WindowFeatures:
-    """Rows of ``source`` for ``windows``, each ``[parts, *shape]``.
+    """Rows of ``source`` for ``windows``, part by part.
 
     Without a ``store``, or where it has no room, they are computed whenever they are asked for. ``say`` tells the user what
     went wrong with the store, and what follows.
@@ -79,7 +77,7 @@ class WindowFeatures:
         """
         if self.store is None or not len(self.windows):
             return
-        features = self.store.describe(self._key(), self.windows.row_ids(), self.source.shape, self.dtype)
+        features = self.store.describe(self._key(), self.windows.row_ids(), self.source.parts, self.dtype)
         parts = [features.part(name) for name in self.source.parts]
         try:
             if self._complete(parts):
@@ -121,7 +119,7 @@ class WindowFeatures:
 
         if cut := [part for part in parts if part.truncated()]:
             self.say(f"warning: {cut[0].rows} was cut short; what it lacks is computed again")
-        with self.store.filling(features, self.source.parts, self._about(), wait) as room:
+        with self.store.filling(features, self._about(), wait) as room:
             yield room
 
     def _fill(
@@ -139,10 +137,11 @@ class WindowFeatures:
             for batch, waveforms in zip(own.copy(), self._decoded(own.copy()), strict=True):
                 check()
                 pieces = zip(*(torch.split(tensor, size) for tensor in waveforms), strict=True)
-                values = np.concatenate([self._stored(self.source.compute(*piece)) for piece in pieces])
-                for index, part in enumerate(parts):
-                    entries = [entry for entry, row in enumerate(batch) if row in lacking[index]]
-                    part.write([batch[entry] for entry in entries], values[entries, index])
+                computed = [[self._stored(part) for part in self.source.compute(*piece)] for piece in pieces]
+                of_part = map(np.concatenate, zip(*computed, strict=True))
+                for part, values, missing in zip(parts, of_part, lacking, strict=True):
+                    entries = [entry for entry, row in enumerate(batch) if row in missing]
+                    part.write([batch[entry] for entry in entries], values[entries])
                 own.pop(0)
                 advance(len(batch))
 
@@ -167,19 +166,18 @@ class WindowFeatures:
             raise UserError(f"the frozen states hold values that {self.dtype} cannot", where="train.store_dtype", fix=fix)
         return values.to(dtype).cpu().numpy()
 
-    def __call__(self, rows: Sequence[int]) -> Tensor:
-        """Values ``[batch, parts, *shape]`` of rows of the window set, in single precision."""
+    def __call__(self, rows: Sequence[int]) -> list[Tensor]:
+        """Values of rows of the window set, each part ``[batch, *shape]``, in single precision."""
         if not self._parts:
-            return self.source.compute(*self.windows.audio(rows))
+            return list(self.source.compute(*self.windows.audio(rows)))
         ahead, self._ahead = self._ahead, None
         found = ahead[1].result() if ahead else []  # waited for in any case: one file cannot be read from two places at once
         if not ahead or ahead[0] != list(rows):
             found = self._read(rows)
-        result = torch.empty(len(rows), len(self._parts), *self.source.shape)
-        for index, (values, _) in enumerate(found):
-            result[:, index] = torch.from_numpy(values)
+        result = [torch.from_numpy(values).float() for values, _ in found]
         for entry in sorted({entry for _, damaged in found for entry in damaged}):
-            result[entry] = self._repair(rows[entry])
+            for part, values in zip(result, self._repair(rows[entry]), strict=True):
+                part[entry] = values
         return result
 
     def read_ahead(self, rows: Sequence[int]) -> None:
@@ -190,17 +188,17 @@ class WindowFeatures:
     def _read(self, rows: Sequence[int]) -> list[Read]:
         return [part.read(rows) for part in self._parts]
 
-    def _repair(self, row: int) -> Tensor:
+    def _repair(self, row: int) -> list[Tensor]:
         """Compute a damaged row again, and put it back where the store can be written."""
         if not self._warned:
             self.say(f"warning: {self._parts[0].rows.parent} is damaged; the windows concerned are computed again")
             self._warned = True
-        values = self._stored(self.source.compute(*self.windows.audio([row])))[0]
+        values = [self._stored(part)[0] for part in self.source.compute(*self.windows.audio([row]))]
         for part, value in zip(self._parts, values, strict=True):
             with contextlib.suppress(OSError):  # the values are used, kept or not
                 part.create()
                 part.write([row], value[None])
-        return torch.from_numpy(values)
+        return [torch.from_numpy(value) for value in values]
 
     def _refuse(self, needed: int) -> None:
         assert self.store is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -20,10 +20,11 @@ from etude.adapters.backbones import Backbone
 from etude.adapters.datasets import Track
 from etude.adapters.errors import UserError
 from etude.adapters.heads import Excerpt, FrameGrid, Head
+from etude.adapters.model.spans import Run, grids, windows_per_span
 from etude.adapters.sound.audio import read_window
 from etude.adapters.sound.augment import AugmentConfig, augment
 from etude.adapters.sound.windows import Window, plan
-from etude.adapters.states.activations import audio_batch, frames_of, hop_samples, overlap_frames
+from etude.adapters.states.framing import audio_batch, frames_of, hop_samples, overlap_frames
 
 MARGIN_SECONDS = 1.0
 """Notes this close to a window are kept with it: heads may round their times to frames as they like."""
@@ -32,7 +33,7 @@ MARGIN_SECONDS = 1.0
 class WindowSet:
     """All windows of ``tracks``, in order, ``overlap`` seconds in common as in prediction.
 
-    Without an ``overlap`` they are those for training: each recording is tiled and its last window padded. With
+    Without an ``overlap`` each recording is tiled and its last window padded, so that training sees no frame twice. With
     ``augmentation``, each window comes in several fixed views; a *row* is one view of one window, ``window * views + view``.
     """
 
@@ -43,7 +44,8 @@ class WindowSet:
         self.backbone = backbone
         self.augment = augmentation if augmentation and augmentation.views > 1 else None
         self.views = self.augment.views if self.augment else 1
-        frames = overlap_frames(backbone, overlap or 0.0)
+        self.overlap = frames = overlap_frames(backbone, overlap or 0.0)
+        """Frames in common."""
         self.windows: list[tuple[int, Window]] = []
         self.of_track: list[range] = []
         self._annotations: list[Annotation] = []
@@ -51,7 +53,7 @@ class WindowSet:
             windows = plan(frames_of(backbone, track.info), backbone.frames_per_window, frames, shift_last=overlap is not None)
             self.of_track.append(range(len(self.windows), len(self.windows) + len(windows)))
             self.windows += [(index, window) for window in windows]
-            self._annotations += _cut(track.annotation, windows, backbone)
+            self._annotations += _cut(track.annotation, [self._seconds(window, window) for window in windows])
 
     def __len__(self) -> int:
         return len(self.windows)
@@ -61,9 +63,9 @@ class WindowSet:
         """Number of windows times views."""
         return len(self.windows) * self.views
 
-    def weight(self, positions: Sequence[int]) -> float:
-        """Sum of the weights of windows, which are those of their recordings."""
-        return math.fsum(self.tracks[self.windows[position][0]].weight for position in positions)
+    def weight(self, runs: Iterable[range]) -> float:
+        """Sum of the weights of ``runs``, which are those of their recordings."""
+        return math.fsum(self.tracks[self.windows[run.start][0]].weight for run in runs)
 
     def row_ids(self) -> list[str]:
         """What each row was made from: SHA-256 of the recording's bytes, first frame of the window, view.
@@ -91,32 +93,73 @@ class WindowSet:
             waveforms.append(waveform)
         return waveforms
 
-    def targets(self, positions: Sequence[int], heads: Mapping[str, Head]) -> dict[str, dict[str, Tensor]]:
-        """Targets and weighted masks of windows by head and name, each ``[batch, frames, classes]``."""
+    def _seconds(self, first: Window, last: Window) -> tuple[float, float]:
+        """From the start of one window to the end of another."""
+        rate, length = self.backbone.frame_rate, self.backbone.window_samples / self.backbone.sample_rate
+        return first.start / rate, last.start / rate + length
+
+    def run(self, positions: range) -> Run:
+        """Consecutive windows of one track."""
+        own = self.windows[positions.start : positions.stop]
+        return Run(tuple(window for _, window in own), frames_of(self.backbone, self.tracks[own[0][0]].info))
+
+    def targets(self, runs: Sequence[range], heads: Mapping[str, Head]) -> dict[str, dict[str, Tensor]]:
+        """Targets and weighted masks by head and name, each ``[batch, frames, ...]``: a batch entry for each window of the
+        ``runs`` (consecutive positions of one track), or of a head that is shown more, for each run."""
+        rate = self.backbone.frame_rate
         result: dict[str, dict[str, Tensor]] = {}
         for name, head in heads.items():
-            rows = []
-            for position in positions:
-                index, window = self.windows[position]
-                track = self.tracks[index]
-                grid = FrameGrid(window.start, self.backbone.frames_per_window, self.backbone.frame_rate, window.real)
-                found = head.targets(Excerpt(track, grid, self._annotations[position], self.backbone.sample_rate))
-                rows.append({key: found[key] * (track.weight if key.endswith("_mask") else 1.0) for key in found})
+            if head.span == "window":
+                positions = [position for run in runs for position in run]
+                windows = [self.windows[position][1] for position in positions]
+                shown = [FrameGrid(window.start, self.backbone.frames_per_window, rate, window.real) for window in windows]
+                cuts = [(position, position) for position in positions]
+            else:
+                shown = grids(head, [self.run(run) for run in runs], rate)
+                cuts = [(run.start, run.stop - 1) for run in runs]
+            excerpts = [self._excerpt(*cut, grid) for cut, grid in zip(cuts, shown, strict=True)]
+            rows = [_weighted(head.targets(excerpt), excerpt.track.weight) for excerpt in excerpts]
             result[name] = {key: torch.stack([torch.from_numpy(row[key]) for row in rows]) for key in rows[0]}
         return result
 
+    def _excerpt(self, first: int, last: int, grid: FrameGrid) -> Excerpt:
+        """What of a track concerns its windows at the positions ``first`` to ``last``."""
+        track = self.tracks[self.windows[first][0]]
+        if first == last:
+            annotation = self._annotations[first]
+        else:
+            (annotation,) = _cut(track.annotation, [self._seconds(self.windows[first][1], self.windows[last][1])])
+        return Excerpt(track, grid, annotation, self.backbone.sample_rate)
 
-def _cut(annotation: Annotation, windows: Sequence[Window], backbone: Backbone) -> list[Annotation]:
-    """What of ``annotation`` concerns each window, in the recording's own time: a step must not read all notes of an hour."""
+
+def training_runs(windows: WindowSet, heads: Iterable[Head]) -> list[range]:
+    """What training draws from: single windows, or as many consecutive ones of a track as the longest span of the heads takes.
+
+    A shorter rest at the end of a track begins earlier, and so overlaps the run before it.
+    """
+    counts = [windows_per_span(head, windows.backbone, windows.overlap) for head in heads]
+    longest = None if None in counts else max(count for count in counts if count is not None)
+    runs = []
+    for own in windows.of_track:
+        size = len(own) if longest is None else min(longest, len(own))
+        runs += [range(min(first, own.stop - size), min(first, own.stop - size) + size) for first in own[::size]]
+    return runs
+
+
+def _cut(annotation: Annotation, spans: Sequence[tuple[float, float]]) -> list[Annotation]:
+    """What of ``annotation`` concerns each span (seconds), in the recording's own time: a step must not read all notes of an
+    hour."""
     notes = annotation.notes
     if not notes:  # nothing to cut: hundreds of thousands of tagged clips share a few annotations
-        return [annotation] * len(windows)
+        return [annotation] * len(spans)
     onsets = [note.onset for note in notes]
     longest = max((note.offset - note.onset for note in notes), default=0.0) + MARGIN_SECONDS
-    seconds, rate = backbone.window_samples / backbone.sample_rate + MARGIN_SECONDS, backbone.frame_rate
-    starts = [window.start / rate for window in windows]
-    spans = [(bisect_left(onsets, start - longest), bisect_left(onsets, start + seconds)) for start in starts]
-    return [replace(annotation, notes=tuple(notes[first:last])) for first, last in spans]
+    bounds = [(bisect_left(onsets, start - longest), bisect_left(onsets, stop + MARGIN_SECONDS)) for start, stop in spans]
+    return [replace(annotation, notes=tuple(notes[first:last])) for first, last in bounds]
+
+
+def _weighted(targets: dict[str, NDArray[np.float32]], weight: float) -> dict[str, NDArray[np.float32]]:
+    return {key: values * weight if key.endswith("_mask") else values for key, values in targets.items()}
 
 
 def _sha256(path: Path) -> str:

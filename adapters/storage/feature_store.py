@@ -36,13 +36,13 @@ class FeatureSet:
 
     folder: Path
     ids: tuple[str, ...]
-    shape: tuple[int, ...]
-    """Of one row of one part."""
+    shapes: Mapping[str, tuple[int, ...]]
+    """Of one row of each part."""
     dtype: str
 
     def part(self, name: str) -> RowFile:
         """A part of the set; it need not exist yet."""
-        return RowFile(self.folder, name, len(self.ids), self.shape, self.dtype)
+        return RowFile(self.folder, name, len(self.ids), self.shapes[name], self.dtype)
 
     @property
     def lock(self) -> FileLock:
@@ -61,18 +61,21 @@ class FeatureStore:
         self.limit = (_limit_gb() if limit_gb is None else limit_gb) * 1e9
         self._used: set[Path] = set()
 
-    def describe(self, key: Mapping[str, Any], ids: Sequence[str], shape: tuple[int, ...], dtype: str) -> FeatureSet:
-        """The set of rows ``ids`` (each names its audio, window and view) computed as ``key`` says. Nothing is written."""
-        group = _digest(json.dumps({**key, "shape": shape, "dtype": dtype}, sort_keys=True))
+    def describe(
+        self, key: Mapping[str, Any], ids: Sequence[str], shapes: Mapping[str, tuple[int, ...]], dtype: str
+    ) -> FeatureSet:
+        """The set of rows ``ids`` (each names its audio, window and view) computed as ``key`` says. Nothing is written.
+
+        ``shapes``: of one row of each part that is wanted; they follow from ``key``.
+        """
+        group = _digest(json.dumps({**key, "dtype": dtype}, sort_keys=True))
         folder = self.root / f"{group}-{_digest(*ids)}"
         self._used.add(folder)
-        return FeatureSet(folder, tuple(ids), shape, dtype)
+        return FeatureSet(folder, tuple(ids), shapes, dtype)
 
     @contextmanager
-    def filling(
-        self, features: FeatureSet, names: Sequence[str], about: Mapping[str, Any], wait: Callable[[], None]
-    ) -> Iterator[bool]:
-        """Hold the lock of ``features`` with files for the parts ``names`` in place; yields whether there is room for them.
+    def filling(self, features: FeatureSet, about: Mapping[str, Any], wait: Callable[[], None]) -> Iterator[bool]:
+        """Hold the lock of ``features`` with files for its parts in place; yields whether there is room for them.
 
         Rows that another set of the group has are copied. ``about`` says in plain words what the set is; ``wait`` is called
         now and then while another process holds the lock. Raises :class:`OSError` when the disk refuses.
@@ -86,6 +89,7 @@ class FeatureStore:
             except Timeout:
                 wait()
         try:
+            names = list(features.shapes)
             parts = [features.part(name) for name in names]
             room = self._make_room(sum(part.bytes for part in parts if not part.rows.exists()))
             if room:
@@ -108,7 +112,7 @@ class FeatureStore:
                 continue
             other = _read_ids(path)
             places = {row: index for index, row in enumerate(other)}
-            source = RowFile(folder, name, len(other), features.shape, features.dtype)
+            source = RowFile(folder, name, len(other), features.shapes[name], features.dtype)
             absent = set(source.missing().tolist())
             pairs = [(i, places[features.ids[i]]) for i in missing if places.get(features.ids[i], -1) not in absent | {-1}]
             if not pairs:

@@ -8,7 +8,6 @@ Randomness is drawn from (seed, step), so a resumed run repeats the losses of an
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
 
 from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast_object_list, set_seed
@@ -16,7 +15,6 @@ from accelerate.utils import broadcast_object_list, set_seed
 from etude.adapters import registry
 from etude.adapters.datasets import Dataset, Track, joined_licence
 from etude.adapters.errors import UserError, nearest
-from etude.adapters.heads import Head
 from etude.adapters.heads._parts.vocabulary import head_labels
 from etude.adapters.model.adapted import AdaptedModel
 from etude.adapters.model.build import build_backbone, build_dataset, build_model
@@ -104,7 +102,8 @@ def untrained_model(recipe: Recipe, dataset: Dataset, tracks: list[Track]) -> Ad
 
 def _check_metric(metric: str, model: AdaptedModel) -> None:
     """Find an unknown metric before hours of training, not after: the names of all scores are those of no recordings."""
-    known = flatten({name: cast(Head, head).score([], [], model.backbone.frame_rate) for name, head in model.heads.items()})
+    rate, heads = model.backbone.frame_rate, model.reader.heads_by_name
+    known = flatten({name: head.score([], [], head.frame_rate(rate)) for name, head in heads.items()})
     if metric not in known:
         raise UserError(f"no score '{metric}'", where="train.metric", fix=nearest(metric, known))
 

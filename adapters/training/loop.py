@@ -20,10 +20,10 @@ from etude.adapters.recipe.schema import Recipe
 from etude.adapters.states.frozen_states import frozen_states
 from etude.adapters.states.memory import in_parts_that_fit
 from etude.adapters.states.window_features import WindowFeatures
-from etude.adapters.states.window_set import WindowSet
+from etude.adapters.states.window_set import WindowSet, training_runs
 from etude.adapters.storage.feature_store import FeatureStore
 from etude.adapters.training.checkpoint import Progress, save_checkpoint
-from etude.adapters.training.evaluation import Scores, evaluate, flatten, per_class_f1
+from etude.adapters.training.evaluation import Scores, flatten, per_class_f1, score_tracks
 from etude.adapters.training.interrupt import Interruption
 from etude.adapters.training.reporter import Reporter
 from etude.adapters.training.schedule import warmup_cosine
@@ -58,10 +58,14 @@ class Loop:
                 fix=f"choose a multiple of {parts}",
             )
         self.part_size = self.config.batch_size // parts
-        self.train_windows = WindowSet(tracks["train"], model.backbone, None, self.config.augment)
+        self.shows_runs = any(head.span != "window" for head in self.heads.values())
+        overlap = self.config.overlap if self.shows_runs else None
+        self.train_windows = WindowSet(tracks["train"], model.backbone, overlap, self.config.augment)
+        self.runs = training_runs(self.train_windows, self.heads.values())
+        """What a step draws from: windows, or where a head is shown more, as many consecutive ones as that takes."""
         self.train_states = self.frozen(self.train_windows)
         self.validation = self.frozen(WindowSet(tracks["validation"], model.backbone, self.config.overlap))
-        self.steps_per_epoch = math.ceil(len(self.train_windows) / self.config.batch_size)
+        self.steps_per_epoch = math.ceil(len(self.runs) / self.config.batch_size)
         parameters = [parameter for _, parameter in model.named_trainable()]
         fused = accelerator.device.type in ("cpu", "cuda")
         self.optimizer = torch.optim.AdamW(parameters, self.config.lr, weight_decay=self.config.weight_decay, fused=fused)
@@ -97,7 +101,7 @@ class Loop:
     def scores(self, states: WindowFeatures, *, tune: bool) -> Scores:
         """Evaluate on the tracks of ``states``; ``tune`` chooses the thresholds on them first."""
         with self.reporter.task("evaluation", len(states.windows.tracks)) as advance:
-            return evaluate(self.model, states, self.accelerator, self.part_size, advance, self.interruption, tune=tune)
+            return score_tracks(self.model, states, self.accelerator, self.part_size, advance, self.interruption, tune=tune)
 
     def fill_states(self, states: WindowFeatures, what: str) -> None:
         """Compute what the store lacks of ``states``."""
@@ -116,12 +120,16 @@ class Loop:
     def _as_they_are(self, name: str) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
         """Mixed states of all training windows, unaugmented, and the targets of a head."""
         device = self.accelerator.device
+        head = self.heads[name]
+        if head.span != "window":
+            return  # what is learned before the first step is learned window by window
         for first in range(0, len(self.train_windows), self.part_size):
             positions = range(first, min(first + self.part_size, len(self.train_windows)))
             self.interruption.check()
             states = self.train_states([position * self.train_windows.views for position in positions])
-            targets = self.train_windows.targets(positions, {name: self.heads[name]})[name]
-            yield self.model.mixed(states.to(device)), {key: value.to(device) for key, value in targets.items()}
+            targets = self.train_windows.targets([positions], {name: head})[name]
+            mixed = self.model.context([state.to(device) for state in states]).mixed
+            yield mixed, {key: value.to(device) for key, value in targets.items()}
 
     def run(self) -> None:
         """Train to the last epoch or to early stopping."""
@@ -175,9 +183,9 @@ class Loop:
         self.reporter.epoch(row, self.progress.history)
 
     def order(self, epoch: int) -> Tensor:
-        """A permutation of the windows, filled up from its own start so that every batch is full."""
+        """A permutation of the runs, filled up from its own start so that every batch is full."""
         generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + epoch)
-        order = torch.randperm(len(self.train_windows), generator=generator)
+        order = torch.randperm(len(self.runs), generator=generator)
         return order.repeat(math.ceil(self.config.batch_size / len(order)) + 1)[: self.steps_per_epoch * self.config.batch_size]
 
     def step(self, order: Tensor) -> dict[str, float]:
@@ -223,7 +231,8 @@ class Loop:
     def _divisor(self, order: Tensor, step: int, positions: list[int]) -> float:
         """What the mean over a part is divided by to count by its weight: the number of parts, where all weigh the same."""
         processes: int = self.accelerator.num_processes
-        whole, own = map(self.train_windows.weight, (self._batch(order, step).tolist(), positions))
+        chosen = ([self.runs[position] for position in part] for part in (self._batch(order, step).tolist(), positions))
+        whole, own = map(self.train_windows.weight, chosen)
         return whole / (own * processes)
 
     def _seed(self, seed: int) -> None:
@@ -240,12 +249,20 @@ class Loop:
 
     def _loss_terms(self, positions: list[int], following: list[int]) -> dict[str, Tensor]:
         """The loss terms of some windows; those that are ``following`` are read meanwhile."""
-        targets = self.train_windows.targets(positions, self.heads)
-        device = self.accelerator.device
-        states = self.train_states(self._rows(positions))
-        if following:
-            self.train_states.read_ahead(self._rows(following))
-        logits = self.wrapped(states.to(device))
+        device, chosen = self.accelerator.device, [self.runs[position] for position in positions]
+        targets = self.train_windows.targets(chosen, self.heads)
+        if not self.shows_runs:
+            states = self.train_states(self._rows(positions))
+            if following:
+                self.train_states.read_ahead(self._rows(following))
+            logits = self.wrapped([state.to(device) for state in states]).logits
+        else:
+            rows = self._rows([window for run in chosen for window in run])
+
+            def read(part: range) -> list[Tensor]:
+                return [state.to(device) for state in self.train_states(rows[part.start : part.stop])]
+
+            logits = self.wrapped(read, [self.train_windows.run(run) for run in chosen]).logits
         terms: dict[str, Tensor] = {}
         for name, head in self.heads.items():
             on_device = {key: value.to(device) for key, value in targets[name].items()}
