@@ -11,7 +11,10 @@ from pydantic import BaseModel, ValidationError
 from etude.adapters import registry
 from etude.adapters.errors import Problem, nearest
 
-KINDS = {"data": "datasets", "backbone": "backbones", "method": "methods", "heads": "heads"}
+KINDS = {
+    **{"data": "datasets", "backbone": "backbones", "method": "methods", "heads": "heads"},
+    "regularizers": "regularizers",
+}
 """Section -> the folder whose files it names."""
 
 EXPECTED = {
@@ -59,7 +62,8 @@ def _problem(path: tuple[str, ...], details: Sequence[Any], model: type[BaseMode
     if _lacks_field(first):
         named = [part for part in path[1:] if not part.isdecimal()] in ([], ["name"])
         kind = KINDS.get(path[0]) if named else None
-        return Problem("is missing", place, f"one of {', '.join(registry.names(kind))}" if kind else f"add '{path[-1]}:'")
+        known = ", ".join(registry.names(kind)) if kind else ""
+        return Problem("is missing", place, f"one of {known}" if known else f"add '{path[-1]}:'")
     expected, *others = (_expected(detail) for detail in details)
     what = " or ".join([expected, *(other.removeprefix("should ").removeprefix("be ") for other in others)])
     value = first["input"]

@@ -24,6 +24,7 @@ from etude.adapters.errors import Problem, UserError
 from etude.adapters.methods import MethodConfig
 from etude.adapters.recipe.problems import KINDS, explain
 from etude.adapters.recipe.reading import is_for_pretraining, override_fields, read_recipe, read_yaml
+from etude.adapters.regularizers import RegularizerConfig
 from etude.adapters.sound.augment import AugmentConfig
 
 
@@ -86,9 +87,10 @@ D = TypeVar("D", bound=DatasetConfig | tuple[DatasetConfig, ...])
 B = TypeVar("B", bound=BackboneConfig)
 M = TypeVar("M", bound=MethodConfig)
 H = TypeVar("H", bound=BaseModel)
+R = TypeVar("R", bound=tuple[RegularizerConfig, ...])
 
 
-class RecipeOf(StrictModel, Generic[D, B, M, H]):
+class RecipeOf(StrictModel, Generic[D, B, M, H, R]):
     """A recipe with its sections' own types."""
 
     name: Annotated[str, AfterValidator(plain_name)]
@@ -101,6 +103,8 @@ class RecipeOf(StrictModel, Generic[D, B, M, H]):
     method: M
     mix: MixConfig = MixConfig()
     heads: H
+    regularizers: R = typing.cast(R, ())
+    """Losses of training alone, beside those of the heads."""
     train: TrainConfig = TrainConfig()
 
     def dump(self) -> str:
@@ -108,7 +112,9 @@ class RecipeOf(StrictModel, Generic[D, B, M, H]):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
-Recipe = RecipeOf[DatasetConfig | tuple[DatasetConfig, ...], BackboneConfig, MethodConfig, BaseModel]
+Recipe = RecipeOf[
+    DatasetConfig | tuple[DatasetConfig, ...], BackboneConfig, MethodConfig, BaseModel, tuple[RegularizerConfig, ...]
+]
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -160,7 +166,7 @@ def _model_for(raw: dict[str, Any], where: str) -> tuple[type[StrictModel], list
     def items(name: str, given: list[Any]) -> Any:
         return tuple[tuple(section(name, item, f"{name}.{place}") for place, item in enumerate(given))]  # type: ignore[misc]
 
-    data = raw.get("data")
+    data, regularizers = raw.get("data"), raw.get("regularizers")
     sections = [items("data", data) if isinstance(data, list) else section("data", data, "data")]
     sections += [section(name, raw.get(name), name) for name in ("backbone", "method")]
     if data == []:
@@ -172,12 +178,15 @@ def _model_for(raw: dict[str, Any], where: str) -> tuple[type[StrictModel], list
         raw["heads"] = {name: {} if heads[name] is None else heads[name] for name in known}
         if not heads:
             problems.append(Problem("names no head", f"{where}: heads", f"known: {', '.join(registry.names('heads'))}"))
-    return _recipe_type(*sections, tuple(known.items())), problems
+    last = items("regularizers", regularizers if isinstance(regularizers, list) else [])
+    return _recipe_type(*sections, tuple(known.items()), last), problems
 
 
 @cache
-def _recipe_type(data: Any, backbone: Any, method: Any, heads: tuple[tuple[str, Any], ...]) -> type[StrictModel]:
+def _recipe_type(
+    data: Any, backbone: Any, method: Any, heads: tuple[tuple[str, Any], ...], regularizers: Any
+) -> type[StrictModel]:
     """One type per combination, so that recipes can be compared."""
     fields: dict[str, Any] = {name: (kind, ...) for name, kind in heads}
-    sections = (data, backbone, method, create_model("Heads", __base__=StrictModel, **fields))
+    sections = (data, backbone, method, create_model("Heads", __base__=StrictModel, **fields), regularizers)
     return RecipeOf[sections]  # type: ignore[misc, valid-type, no-any-return]

@@ -122,6 +122,14 @@ class WindowSet:
             result[name] = {key: torch.stack([torch.from_numpy(row[key]) for row in rows]) for key in rows[0]}
         return result
 
+    def frame_weights(self, runs: Sequence[range]) -> Tensor:
+        """The weights of the recordings, 0 in padding: ``[batch, frames]`` of each window of the ``runs``."""
+        own = [self.windows[position] for run in runs for position in run]
+        weights = torch.zeros(len(own), self.backbone.frames_per_window)
+        for row, (index, window) in zip(weights, own, strict=True):
+            row[: window.real] = self.tracks[index].weight
+        return weights
+
     def _excerpt(self, first: int, last: int, grid: FrameGrid) -> Excerpt:
         """What of a track concerns its windows at the positions ``first`` to ``last``."""
         track = self.tracks[self.windows[first][0]]
