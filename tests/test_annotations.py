@@ -4,17 +4,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from etude.adapters.annotations import Annotation, Note, read_events, read_table, write_events
+from etude.adapters.annotations import Annotation, Layer, kind_of
+from etude.adapters.annotations.notes import Note
+from etude.adapters.annotations.tags import Tag
 from etude.adapters.errors import Problem, UserError
+from etude.adapters.formats.csv import read_records, read_table, write_records
 
 HEADER = "onset_time,offset_time,technique,pitch\n"
+NOTES = kind_of("notes")
 reusing = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
 
 def events(tmp_path, text, **options):
     path = tmp_path / "events.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"))
-    return read_events(path, **options)
+    return read_records(path, NOTES, **options)
 
 
 def test_notes_are_read(tmp_path):
@@ -34,8 +38,7 @@ def test_columns_may_stand_anywhere_and_have_other_names(tmp_path):
     notes, problems = events(
         tmp_path,
         "note,extra,IPT,offset_time,onset_time\n61,x,chanyin,2,1\n",
-        technique_column="IPT",
-        pitch_column="note",
+        names={"technique": "IPT", "pitch": "note"},
         labels={"chanyin": "vibrato"},
     )
     assert (notes, problems) == ((Note(1, 2, 61, "vibrato"),), [])
@@ -101,7 +104,7 @@ def test_a_misspelt_column_is_answered_with_the_nearest(tmp_path):
 
 @pytest.mark.parametrize("name", ["missing.csv", ".", "a\0b.csv", "a" * 300])
 def test_a_file_that_cannot_be_opened_is_a_problem(tmp_path, name):
-    notes, (problem,) = read_events(tmp_path / name)
+    notes, (problem,) = read_records(tmp_path / name, NOTES)
     assert notes == ()
     assert "cannot be read" in problem.what
     assert problem.where == str(tmp_path / name)
@@ -117,7 +120,7 @@ def test_no_content_raises_and_every_note_is_possible(tmp_path, content):
     notes, problems = events(tmp_path, content, duration=100.0)
     assert all(isinstance(problem, Problem) for problem in problems)
     assert all(note.problem() is None for note in notes)
-    Annotation(notes)
+    Annotation(notes=notes)
 
 
 names = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=8)
@@ -135,8 +138,8 @@ note = st.builds(
 @reusing
 def test_what_is_written_is_read_back(tmp_path, notes):
     path = tmp_path / "events.csv"
-    write_events(path, notes)
-    back, problems = read_events(path)
+    write_records(path, Annotation(notes=notes))
+    back, problems = read_records(path, NOTES)
     assert problems == []
     assert len(back) == len(notes)
     for a, b in zip(sorted(notes, key=lambda n: (n.onset, n.offset)), back, strict=True):
@@ -147,26 +150,27 @@ def test_what_is_written_is_read_back(tmp_path, notes):
 
 
 def test_a_confidence_column_is_added_when_known(tmp_path):
-    write_events(tmp_path / "events.csv", [Note(0, 1, 60.5, "a", confidence=0.25), Note(1, 2)])
+    write_records(tmp_path / "events.csv", Annotation(notes=[Note(0, 1, 60.5, "a", confidence=0.25), Note(1, 2)]))
     rows, _ = read_table(tmp_path / "events.csv", ("confidence",))
     assert [(row["pitch"], row["confidence"]) for _, row in rows] == [("60.5", "0.250"), ("", "")]
-    notes, _ = read_events(tmp_path / "events.csv")
+    notes, _ = read_records(tmp_path / "events.csv", NOTES)
     assert [note.confidence for note in notes] == [0.25, None]
 
 
 def test_an_annotation_sorts_its_notes_and_refuses_impossible_ones():
-    assert Annotation((Note(2, 3), Note(0, 5), Note(0, 1))).notes == (Note(0, 1), Note(0, 5), Note(2, 3))
+    assert Annotation(notes=(Note(2, 3), Note(0, 5), Note(0, 1))).notes.records == (Note(0, 1), Note(0, 5), Note(2, 3))
     with pytest.raises(UserError) as caught:
-        Annotation((Note(2, 1), Note(0, 1, pitch=200), Note(0, 1)))
+        Annotation(notes=(Note(2, 1), Note(0, 1, pitch=200), Note(0, 1)))
     assert len(caught.value.problems) == 2
 
 
 def test_tags_are_sorted_and_known_apart_from_none():
-    tagged = Annotation(tags=("oboe", "cello", "oboe"), tag_confidences={"oboe": 0.5})
-    assert tagged.tags == ("cello", "oboe")
-    assert Annotation().tags is None
-    assert Annotation(tags=()).tags == ()
-    assert hash(tagged) == hash(Annotation(tags=("cello", "oboe")))
-    for tags in (None, ("cello",)):
-        with pytest.raises(ValueError, match="'oboe', which is not among the tags"):
-            Annotation(tags=tags, tag_confidences={"oboe": 0.5})
+    tagged = Annotation(tags=[Tag("oboe"), Tag("cello"), Tag("oboe", 0.5)])
+    assert tagged.tags.records == (Tag("cello"), Tag("oboe", 0.5))
+    assert "tags" not in Annotation()
+    assert Annotation().tags == Layer(known=())
+    assert Annotation(tags=()).tags == Layer()
+    assert Annotation(tags=()) != Annotation()
+    assert hash(tagged) == hash(Annotation(tags=reversed(tagged.tags.records)))
+    with pytest.raises(UserError, match="a tag has no name"):
+        Annotation(tags=[Tag("")])

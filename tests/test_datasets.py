@@ -62,7 +62,7 @@ def test_a_manifest_gives_its_tracks(tmp_path):
     assert [track.id for track in data.tracks("train")] == ["0.wav"]
     assert [track.id for track in data.tracks("validation")] == ["1.wav", "3.wav"]
     (test,) = data.tracks("test")
-    assert test.annotation.notes == ()
+    assert test.annotation.notes.records == ()
     assert test.info.duration == 1.0
     assert data.classes["notes"] == ("a", "b")
     assert data.licence == "unknown"

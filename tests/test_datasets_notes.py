@@ -11,6 +11,7 @@ import pytest
 import soundfile
 from pydantic import ValidationError
 
+from etude.adapters.annotations.tags import Tag
 from etude.adapters.datasets.notes import Notes
 from etude.adapters.errors import UserError
 from etude.adapters.sound import spans as spans
@@ -66,7 +67,7 @@ def test_each_file_is_a_track_with_one_note_where_it_sounds(tmp_path):
     assert told(data) == []
     assert (data.classes, data.licence) == ({"tags": ("flute", "oboe"), "notes": ("plain",)}, "CC0-1.0")
     track = data.tracks("train")[0]
-    assert (track.id, track.annotation.tags) == ("n0.wav", ("oboe",))
+    assert (track.id, track.annotation.tags.records) == ("n0.wav", (Tag("oboe"),))
     (found,) = track.annotation.notes
     assert (found.pitch, found.technique, found.instrument) == (60, "plain", "oboe")
     assert (found.onset, found.offset) == pytest.approx((0.25, 0.75), abs=0.006)
@@ -83,7 +84,7 @@ def test_techniques_as_classes_and_what_may_be_empty(tmp_path):
     data = notes(table, label="technique")
     assert told(data) == []
     assert data.classes["tags"] == data.classes["notes"] == ("arco", "trill")
-    assert data.tracks("train")[0].annotation.tags == ("trill",)
+    assert data.tracks("train")[0].annotation.tags.records == (Tag("trill"),)
     assert data.tracks("train")[0].annotation.notes[0].instrument is None
     edit(table, 2, "technique", "")
     assert f"{table}:2: names no technique (fill it in, or remove the row)" in told(notes(table, label="technique"))

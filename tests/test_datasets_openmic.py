@@ -13,6 +13,7 @@ import pytest
 import soundfile
 from pydantic import ValidationError
 
+from etude.adapters.annotations.tags import Tag
 from etude.adapters.datasets.openmic2018 import Openmic2018
 from etude.adapters.errors import UserError
 
@@ -99,8 +100,8 @@ def test_tracks(released):
     for name, probabilities, known in zip(KEYS, *labels(), strict=True):
         annotation = tracks[name].annotation
         for label, probability, labelled in zip(CLASSES, probabilities, known, strict=True):
-            assert (label in annotation.unlabelled_tags) == (not labelled)
-            assert (label in annotation.tags) == (labelled and probability >= 0.5)
+            assert (label in annotation.tags.unjudged) == (not labelled)
+            assert (Tag(label) in annotation.tags) == (labelled and probability >= 0.5)
     assert any(0.5 in probabilities[known] for probabilities, known in zip(*labels(), strict=True))
     assert {name for name, track in tracks.items() if track.split == "test"} == set(TEST)
     assert tracks[KEYS[0]].audio == released / f"audio/{KEYS[0][:3]}/{KEYS[0]}.ogg"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from etude.adapters.annotations import Note
+from etude.adapters.annotations.notes import Note
 from etude.adapters.errors import UserError
 from etude.adapters.heads._parts.decoding import decode, render
 

@@ -11,9 +11,12 @@ import jams
 import pretty_midi
 import pytest
 
-from etude.adapters.annotations import Annotation, Note, read_events
+from etude.adapters import registry
+from etude.adapters.annotations import Annotation, kind_of
+from etude.adapters.annotations.notes import Note
 from etude.adapters.errors import UserError
-from etude.adapters.formats.export import FORMATS, export
+from etude.adapters.formats import export, format_of
+from etude.adapters.formats.csv import read_records
 
 NOTES = (
     Note(0.5, 1.25, 40.0, "vibrato", confidence=0.5),
@@ -24,8 +27,8 @@ SOURCE = Path("takes/bass solo.wav")
 
 
 def write(tmp_path: Path, format: str, notes: tuple[Note, ...] = NOTES, adapter: str | None = "bass-v1") -> Path:
-    path = tmp_path / f"out{FORMATS[format].suffix}"
-    export(Annotation(notes), path, format, duration=4.0, source=SOURCE, adapter=adapter)
+    path = tmp_path / f"out{format_of(format).suffix}"
+    export(Annotation(notes=notes), path, format, duration=4.0, source=SOURCE, adapter=adapter)
     assert list(tmp_path.iterdir()) == [path]
     return path
 
@@ -39,7 +42,7 @@ def test_csv(tmp_path: Path) -> None:
         (n.onset, n.offset, n.technique, n.pitch) for n in NOTES
     ]
     assert [r["confidence"] for r in rows] == ["0.500", "1.000", ""]
-    notes, problems = read_events(path)
+    notes, problems = read_records(path, kind_of("notes"))
     assert not problems
     assert [(n.onset, n.technique) for n in notes] == [(n.onset, n.technique) for n in NOTES]
 
@@ -112,7 +115,7 @@ def test_json(tmp_path: Path) -> None:
     assert document["notes"][2]["confidence"] is None
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", registry.names("formats"))
 def test_no_notes_is_a_valid_file(tmp_path: Path, format: str) -> None:
     path = write(tmp_path, format, ())
     if format == "jams":
@@ -125,18 +128,18 @@ def test_no_notes_is_a_valid_file(tmp_path: Path, format: str) -> None:
 
 def test_unknown_format(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="did you mean 'midi'"):
-        export(Annotation(NOTES), tmp_path / "out", "midy", duration=4.0, source=SOURCE)
+        export(Annotation(notes=NOTES), tmp_path / "out", "midy", duration=4.0, source=SOURCE)
 
 
 def test_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere/out\.csv: cannot be written: No such file"):
-        export(Annotation(NOTES), tmp_path / "nowhere" / "out.csv", "csv", duration=4.0, source=SOURCE)
+        export(Annotation(notes=NOTES), tmp_path / "nowhere" / "out.csv", "csv", duration=4.0, source=SOURCE)
 
 
 def test_a_folder_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "out.csv").mkdir()
     with pytest.raises(UserError, match="cannot be written: Is a directory"):
-        export(Annotation(NOTES), tmp_path / "out.csv", "csv", duration=4.0, source=SOURCE)
+        export(Annotation(notes=NOTES), tmp_path / "out.csv", "csv", duration=4.0, source=SOURCE)
     assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
 
 
@@ -151,11 +154,11 @@ def file_size_limit(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", registry.names("formats"))
 def test_running_out_of_space_keeps_the_older_file(tmp_path: Path, format: str) -> None:
     path = write(tmp_path, format)
     before = path.read_bytes()
-    many = Annotation(tuple(Note(i / 10, i / 10 + 0.1, 30 + i % 50, "vibrato") for i in range(1500)))
+    many = Annotation(notes=tuple(Note(i / 10, i / 10 + 0.1, 30 + i % 50, "vibrato") for i in range(1500)))
     with file_size_limit(4096), pytest.raises(UserError, match="cannot be written"):
         export(many, path, format, duration=150.0, source=SOURCE)
     assert path.read_bytes() == before

@@ -11,7 +11,9 @@ from huggingface_hub import ModelCard
 from typer.testing import CliRunner
 
 from etude.adapters import artifact
-from etude.adapters.annotations import Annotation
+from etude.adapters.annotations import Annotation, Layer
+from etude.adapters.annotations.notes import Note
+from etude.adapters.annotations.tags import Tag
 from etude.adapters.datasets import Dataset, DatasetConfig, Track
 from etude.adapters.datasets._parts.mixture import Mixture
 from etude.adapters.errors import Problem, UserError
@@ -78,6 +80,41 @@ def test_tracks_are_those_of_all_and_names_are_told_apart_where_they_clash():
     assert [item.id for item in dataset.tracks("test")] == ["z"], "a split may be missing in some"
     with pytest.raises(UserError, match=r"^data set 'a \+ b \+ b-2': no recording in the split 'validation'"):
         dataset.tracks("validation")
+
+
+def test_what_a_member_does_not_name_is_unjudged_and_a_kind_it_does_not_annotate_is_unknown():
+    """The first knows some techniques, the second others and tags, the third other tags alone."""
+    note, span = Note(0, 0.5, 60, "bend"), ((0.0, 1.0),)
+    one = Fake("one", [track("x", annotation=Annotation(notes=[note]))], {"notes": ("bend", "trill")})
+    two = Fake(
+        "two",
+        [
+            track("y", annotation=Annotation(notes=Layer((note,), span), tags=Layer((Tag("oboe"),), unjudged=("harp",)))),
+            track("z", annotation=Annotation(tags=[])),
+            track("u", annotation=Annotation(notes=Layer((note,), known=()))),
+        ],
+        {"notes": ("bend", "slide", "roll"), "tags": ("harp", "oboe")},
+    )
+    silent = Annotation(notes=[Note(0, 0.5, 60)], tags=[Tag("cello", 0.5)])
+    three = Fake("three", [track("w", annotation=silent)], {"tags": ("cello",), "notes": ()})
+    found = {name: item.annotation for name, item in by_id(mixture(one, two, three)).items()}
+    assert found["x"] == Annotation(notes=Layer((note,), unjudged=("roll", "slide")))
+    assert found["y"] == Annotation(
+        notes=Layer((note,), span, ("trill",)), tags=Layer((Tag("oboe"),), unjudged=("cello", "harp"))
+    )
+    assert found["z"] == Annotation(tags=Layer((), unjudged=("cello",)))
+    assert found["u"] == Annotation(notes=Layer((note,), known=()))
+    assert found["w"] == Annotation(tags=Layer((Tag("cello", 0.5),), unjudged=("harp", "oboe")))
+    alone = Fake("one", one.tracks, one.classes)
+    assert by_id(mixture(alone))["x"].annotation == one.tracks[0].annotation
+
+
+def test_recordings_that_share_an_annotation_share_it_still():
+    """Hundreds of thousands of tagged clips do."""
+    shared = Annotation(tags=[Tag("oboe")])
+    one = Fake("a", [track("x", annotation=shared), track("y", annotation=shared)], {"tags": ("oboe",)})
+    found = by_id(mixture(one, Fake("b", classes={"tags": ("harp",)})))
+    assert found["x"].annotation is found["y"].annotation
 
 
 def test_weights_of_data_sets_multiply_those_of_their_recordings():

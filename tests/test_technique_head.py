@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from torch import nn
 from torch.nn import functional as F
 
-from etude.adapters.annotations import Annotation, Note
+from etude.adapters.annotations import EVERYWHERE, Annotation, Layer
+from etude.adapters.annotations.notes import Note
 from etude.adapters.errors import UserError
 from etude.adapters.heads import Context, FrameGrid
 from etude.adapters.heads.technique import Technique, TechniqueConfig
@@ -149,9 +150,9 @@ def test_context_lets_every_output_see_so_many_frames_and_no_more():
 # Targets. 10 frames per second, so that frames can be counted by hand.
 
 
-def targets_of(*notes, unlabelled=(), start=0, frames=10, real=None, soft=False, **fields):
+def targets_of(*notes, known=EVERYWHERE, unjudged=(), start=0, frames=10, real=None, soft=False, **fields):
     grid = FrameGrid(start, frames, 10.0, frames if real is None else real)
-    return make_head(**fields).targets(excerpt_of(Annotation(notes, unlabelled), grid, soft=soft))
+    return make_head(**fields).targets(excerpt_of(Annotation(notes=Layer(notes, known, unjudged)), grid, soft=soft))
 
 
 def frames_of(column):
@@ -202,11 +203,11 @@ def test_a_note_across_the_border_has_its_onset_in_the_earlier_window_only():
     assert frames_of(on_the_border["onset"]) == [0]
 
 
-def test_unlabelled_spans_are_masked_everywhere():
-    made = targets_of(Note(0.1, 0.9, 60, "bend"), unlabelled=((0.25, 0.5), (0.9, 7.0)))
+def test_unknown_spans_are_masked_everywhere():
+    made = targets_of(Note(0.1, 0.9, 60, "bend"), known=((0.0, 0.25), (0.5, 0.9), (7.0, math.inf)))
     for name in ("technique", "pitch", "onset"):
         assert frames_of(made[f"{name}_mask"]) == [0, 1, 5, 6, 7, 8]
-    later = targets_of(unlabelled=((0.0, 0.3), (0.95, 1.2)), start=10)
+    later = targets_of(known=((0.3, 0.95), (1.2, math.inf)), start=10)
     assert frames_of(later["onset_mask"]) == [2, 3, 4, 5, 6, 7, 8, 9]
 
 
@@ -248,8 +249,8 @@ def test_pitches_between_semitones_go_to_the_nearest():
 def test_measure_by_hand():
     """40, 20, 20 frames: shares .5, .25, .25; see the losses' tests for the weights."""
     annotations = [
-        Annotation((Note(0.0, 4.0, 60.5, "bend"), Note(4.0, 6.0, 64, "slide"))),
-        Annotation((Note(1.0, 3.0, 55, "trill"), Note(3.0, 9.0))),
+        Annotation(notes=(Note(0.0, 4.0, 60.5, "bend"), Note(4.0, 6.0, 64, "slide"))),
+        Annotation(notes=(Note(1.0, 3.0, 55, "trill"), Note(3.0, 9.0))),
     ]
     measured = Technique.measure(TechniqueConfig(class_weight_power=1.0), LABELS, annotations, 10.0)
     assert measured == {"pitch_range": [55, 64], "class_weights": [0.5, 1.5, 1.5]}
@@ -259,10 +260,10 @@ def test_measure_by_hand():
 
 
 def test_measure_without_pitches():
-    annotations = [Annotation((Note(0.0, 1.0, None, "bend"),))]
+    annotations = [Annotation(notes=(Note(0.0, 1.0, None, "bend"),))]
     with pytest.raises(UserError, match=r"^heads\.technique\.pitch: no training note has a pitch \(set it to false\)$"):
         Technique.measure(TechniqueConfig(), LABELS, annotations, 10.0)
-    outside = [*annotations, Annotation((Note(0.0, 1.0, 72, "bend"),))]
+    outside = [*annotations, Annotation(notes=(Note(0.0, 1.0, 72, "bend"),))]
     with pytest.raises(UserError, match="no training note has a pitch from 40 to 50"):
         Technique.measure(TechniqueConfig(pitch_range=(40, 50)), LABELS, outside, 10.0)
     config = TechniqueConfig(pitch=False)
@@ -273,7 +274,7 @@ def test_measure_without_pitches():
 
 
 def test_rebuilt_from_its_stored_statistics_and_tensors_it_is_the_same():
-    annotations = [Annotation((Note(0.0, 1.0, 60, "bend"), Note(1.0, 1.3, 70, "slide")))]
+    annotations = [Annotation(notes=(Note(0.0, 1.0, 60, "bend"), Note(1.0, 1.3, 70, "slide")))]
     config = TechniqueConfig(hidden=8)
     head = Technique(config, LABELS, 6, Technique.measure(config, LABELS, annotations, 75.0)).eval()
     stored = json.loads(json.dumps(head.statistics))
@@ -293,8 +294,8 @@ def test_rebuilt_from_its_stored_statistics_and_tensors_it_is_the_same():
 
 RATE = 50.0
 PIECES = [
-    Annotation((Note(0.1, 0.5, 60, "bend"), Note(0.6, 0.9, 62, "slide"), Note(1.0, 1.9, 63, "bend"))),
-    Annotation((Note(0.0, 0.3, 61, "trill"), Note(0.5, 1.5, 60, "slide"))),
+    Annotation(notes=(Note(0.1, 0.5, 60, "bend"), Note(0.6, 0.9, 62, "slide"), Note(1.0, 1.9, 63, "bend"))),
+    Annotation(notes=(Note(0.0, 0.3, 61, "trill"), Note(0.5, 1.5, 60, "slide"))),
 ]
 
 
@@ -320,10 +321,10 @@ def test_perfect_activations_score_1(fields):
     json.dumps(scores)
     for piece, item in zip(PIECES, activations, strict=True):
         decoded = head.decode(item, RATE)
-        assert [(n.technique, round(n.onset, 6), round(n.offset, 6)) for n in decoded.notes] == [
+        assert [(n.technique, round(n.onset, 6), round(n.offset, 6)) for n in decoded] == [
             (n.technique, n.onset, n.offset) for n in piece.notes
         ]
-        assert [n.pitch for n in decoded.notes] == [n.pitch if head.config.pitch else None for n in piece.notes]
+        assert [n.pitch for n in decoded] == [n.pitch if head.config.pitch else None for n in piece.notes]
 
 
 def test_scores_before_and_after_differ_by_what_no_onset_confirms():
@@ -346,9 +347,9 @@ def test_pitch_score_by_hand():
     activations[0]["pitch"][5:15] = 0.0
     activations[1]["pitch"][80:85, 2] = 1.0
     assert head.score(PIECES, activations, RATE)["pitch_frame_f1"] == pytest.approx(2 * 135 / (145 + 140))
-    unpitched = Annotation((*PIECES[1].notes, Note(1.6, 1.7, None, "bend")))
+    unpitched = Annotation(notes=(*PIECES[1].notes, Note(1.6, 1.7, None, "bend")))
     assert head.score([PIECES[0], unpitched], activations, RATE)["pitch_frame_f1"] == pytest.approx(2 * 135 / (145 + 135))
-    silent = [Annotation()]
+    silent = [Annotation(notes=())]
     nothing = [{name: values * 0 for name, values in activations[0].items()}]
     assert head.score(silent, nothing, RATE)["pitch_frame_f1"] == 0.0
 
@@ -394,7 +395,7 @@ def test_impossible_configurations(fields, message):
 def test_it_learns_a_single_window():
     """Every loss term falls and the targets are found again: no branch is cut off from its input."""
     head, mixed = make_head(hidden_size=16, hidden=32, dropout=0.0).train(), states(frames=40, hidden_size=16, batch=1)
-    annotation = Annotation((Note(0.1, 0.3, 60, "bend"), Note(0.34, 0.5, 62, "slide"), Note(0.56, 0.7, 63, "trill")))
+    annotation = Annotation(notes=(Note(0.1, 0.3, 60, "bend"), Note(0.34, 0.5, 62, "slide"), Note(0.56, 0.7, 63, "trill")))
     rolls = head.targets(excerpt_of(annotation, FrameGrid(0, 40, RATE, 40)))
     targets = {name: torch.from_numpy(roll)[None] for name, roll in rolls.items()}
     optimizer = torch.optim.Adam(head.parameters(), lr=2e-2)

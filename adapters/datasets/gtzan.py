@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from etude.adapters.annotations import Annotation
+from etude.adapters.annotations.tags import Tag
 from etude.adapters.config import Location
 from etude.adapters.datasets import Dataset, DatasetConfig, Split, Track
 from etude.adapters.errors import Problem, UserError, nearest
@@ -69,7 +70,7 @@ class Gtzan(Dataset):
                 paths = [audio / f"{clip}{suffix}" for suffix in SUFFIXES]
                 path = next((path for path in paths if path.is_file()), paths[0])
                 try:
-                    track = Track(clip, path, probe(path), split, Annotation(tags=(clip.split("/")[0],)))
+                    track = Track(clip, path, probe(path), split, Annotation(tags=[Tag(clip.split("/")[0])]))
                 except UserError as error:
                     if clip == BROKEN:
                         self.notices.append(Problem("cannot be read, as is known of it, and is left out", str(path)))

@@ -61,7 +61,7 @@ class GuzhengTech99(Dataset):
             found, wrong = _pair(root, split)
             files.extend(found)
             problems.extend(wrong)
-        tracks, wrong = read_tracks(files, LABELS, technique="IPT", pitch="note")
+        tracks, wrong = read_tracks(files, LABELS, {"technique": "IPT", "pitch": "note"})
         self.notices = doubled(tracks)
         return tracks, problems + wrong
 

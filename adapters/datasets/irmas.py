@@ -17,6 +17,7 @@ import numpy as np
 from pydantic import Field
 
 from etude.adapters.annotations import Annotation
+from etude.adapters.annotations.tags import Tag
 from etude.adapters.config import Location
 from etude.adapters.datasets import Dataset, DatasetConfig, Split, Track
 from etude.adapters.errors import Problem, UserError, nearest
@@ -65,7 +66,9 @@ class Irmas(Dataset):
         tracks = []
         for path, split, tags in files:
             try:
-                tracks.append(Track(path.relative_to(root).as_posix(), path, probe(path), split, Annotation(tags=tags)))
+                tracks.append(
+                    Track(path.relative_to(root).as_posix(), path, probe(path), split, Annotation(tags=map(Tag, tags)))
+                )
             except UserError as error:
                 problems += error.problems
         return tracks, problems

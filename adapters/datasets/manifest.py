@@ -15,10 +15,11 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from etude.adapters.annotations import Annotation, read_events, read_table
+from etude.adapters.annotations import Annotation, kind_of
 from etude.adapters.config import Location
 from etude.adapters.datasets import SPLITS, Dataset, DatasetConfig, Split, Track
 from etude.adapters.errors import Problem, UserError, nearest
+from etude.adapters.formats.csv import read_records, read_table
 from etude.adapters.sound.audio import SUFFIXES, probe
 
 SPLIT_NAMES: dict[str, Split] = {**{split: split for split in SPLITS}, "val": "validation", "valid": "validation"}
@@ -140,9 +141,9 @@ def _weight(text: str) -> float | None:
 
 
 def read_tracks(
-    files: Iterable[LabelledFile], labels: Mapping[str, str] | None = None, technique: str = "technique", pitch: str = "pitch"
+    files: Iterable[LabelledFile], labels: Mapping[str, str] | None = None, names: Mapping[str, str] | None = None
 ) -> tuple[list[Track], list[Problem]]:
-    """Open audio headers and event files; ``technique`` and ``pitch`` name the columns of the latter."""
+    """Open audio headers and event files; ``labels`` and ``names`` are those of :func:`read_records`."""
     tracks: list[Track] = []
     problems: list[Problem] = []
     for file in files:
@@ -152,12 +153,10 @@ def read_tracks(
         except UserError as error:
             problems.extend(error.problems)
         duration = info.duration if info else None
-        notes, found = read_events(
-            file.events, labels=labels, technique_column=technique, pitch_column=pitch, duration=duration
-        )
+        notes, found = read_records(file.events, kind_of("notes"), labels=labels, names=names, duration=duration)
         problems.extend(found)
         if info and not found:
-            tracks.append(Track(file.id, file.audio, info, file.split, Annotation(notes), file.weight))
+            tracks.append(Track(file.id, file.audio, info, file.split, Annotation(notes=notes), file.weight))
     return tracks, problems
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.random import Generator, default_rng
 from pydantic import AfterValidator, Field, model_validator
 
-from etude.adapters.annotations import Note
+from etude.adapters.annotations.notes import Note
 from etude.adapters.config import Location
 from etude.adapters.datasets import SPLITS, Dataset, DatasetConfig, Split, Track
 from etude.adapters.datasets._parts.phrases import Phrase, write_phrases

@@ -14,7 +14,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from etude.adapters.annotations import Annotation, Note
+from etude.adapters.annotations import Annotation
+from etude.adapters.annotations.notes import Note
+from etude.adapters.annotations.tags import Tag
 from etude.adapters.config import Location
 from etude.adapters.datasets import Dataset, DatasetConfig, Split, Track
 from etude.adapters.datasets._parts.recorded_notes import parse_rows, select_rows
@@ -85,7 +87,7 @@ class Notes(Dataset):
             label = note.instrument if config.label == "instrument" else note.technique
             event = Note(span.onset, span.offset, note.pitch, note.technique or None, note.instrument or None)
             name = note.path.relative_to(table.parent).as_posix()
-            tracks.append(Track(name, note.path, span.info, note.split, Annotation((event,), tags=(label,))))
+            tracks.append(Track(name, note.path, span.info, note.split, Annotation(notes=[event], tags=[Tag(label)])))
         return tracks, problems + wrong + unreadable
 
     def _class_problems(self, table: Path, rows: list[tuple[int, dict[str, str]]]) -> list[Problem]:

@@ -18,6 +18,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from etude.adapters.annotations import Annotation
+from etude.adapters.annotations.tags import Tag
 from etude.adapters.config import Location
 from etude.adapters.datasets import Dataset, DatasetConfig, Split, Track
 from etude.adapters.errors import Problem, UserError
@@ -91,7 +92,7 @@ class Nsynth(Dataset):
                     infos[size] = _info(path, problems)
                 if info := infos[size]:
                     if label not in annotations:
-                        annotations[label] = Annotation(tags=(label,))
+                        annotations[label] = Annotation(tags=[Tag(label)])
                     tracks.append(Track(f"{name}/{note}", path, info, self._split(name, note), annotations[label]))
         self._found = tuple(sorted(annotations))
         return tracks, problems + _odd_ones(tracks)

@@ -17,7 +17,7 @@ from typing import Annotated, ClassVar, Literal, get_args
 from numpy.random import Generator, default_rng
 from pydantic import Field, model_validator
 
-from etude.adapters.annotations import Note
+from etude.adapters.annotations.notes import Note
 from etude.adapters.datasets import SPLITS, Dataset, DatasetConfig, Split, Track
 from etude.adapters.datasets._parts.phrases import Phrase, write_phrases
 from etude.adapters.datasets._parts.soundfont import DAMPING, LICENCE, Stroke, render, versions, voice

@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
-from etude.adapters.annotations import Annotation
+from etude.adapters.annotations import Annotation, Layer
 from etude.adapters.backbones import Backbone
 from etude.adapters.config import StrictModel
 from etude.adapters.datasets import Track
-from etude.adapters.heads._parts.vocabulary import Vocabulary
 from etude.adapters.sound.audio import read_window
 
 Activations = dict[str, NDArray[np.floating[Any]]]
@@ -82,8 +81,8 @@ class Head(nn.Module, ABC):
     """One task. Shapes: ``[batch, frames, classes]`` in training, ``[frames, classes]`` per recording in decoding."""
 
     Config: ClassVar[type[HeadConfig]]
-    vocabulary: ClassVar[Vocabulary]
-    """Which class names of a data set are its labels."""
+    kind: ClassVar[str]
+    """The kind of annotation that it learns and finds; what a data set calls the classes of that kind are its labels."""
     thresholds: dict[str, Any]
     """What decoding needs beside the activations: tuned on validation data, stored in the artifact."""
 
@@ -168,8 +167,8 @@ class Head(nn.Module, ABC):
         """Choose :attr:`thresholds` on validation data."""
 
     @abstractmethod
-    def decode(self, activations: Activations, rate: float) -> Annotation:
-        """Pooled activations of one recording -> its annotation, by the configured post-processor."""
+    def decode(self, activations: Activations, rate: float) -> Layer:
+        """Pooled activations of one recording -> records of :attr:`kind`, by the configured post-processor."""
 
     @abstractmethod
     def score(self, references: Sequence[Annotation], activations: Sequence[Activations], rate: float) -> dict[str, Any]:

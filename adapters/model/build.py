@@ -34,11 +34,12 @@ def _dataset(config: DatasetConfig) -> Dataset:
     return dataset
 
 
-def named_dataset(name: str, overrides: Sequence[str] = (), techniques: Sequence[str] | None = None) -> Dataset:
-    """The data set of a recipe, or of a manifest CSV whose class order is ``techniques``. Raises :class:`UserError`."""
+def named_dataset(name: str, overrides: Sequence[str] = (), classes: Mapping[str, Sequence[str]] | None = None) -> Dataset:
+    """The data set of a recipe, or of a manifest CSV with ``classes`` (by kind) in that order. Raises :class:`UserError`."""
     if not name.endswith(".csv"):
         return build_dataset(load_recipe(name, overrides))
     kind, file = registry.find("datasets", "manifest"), Path(name)
+    techniques = (classes or {}).get("notes")
     config = kind.Config(name="manifest", root=str(file.parent), file=file.name, techniques=techniques)
     dataset: Dataset = kind(config)
     return dataset

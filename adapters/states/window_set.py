@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from etude.adapters.annotations import Annotation
+from etude.adapters.annotations import Annotation, Span
 from etude.adapters.backbones import Backbone
 from etude.adapters.datasets import Track
 from etude.adapters.errors import UserError
@@ -27,7 +25,7 @@ from etude.adapters.sound.windows import Window, plan
 from etude.adapters.states.framing import audio_batch, frames_of, hop_samples, overlap_frames
 
 MARGIN_SECONDS = 1.0
-"""Notes this close to a window are kept with it: heads may round their times to frames as they like."""
+"""What is this close to a window is kept with it: heads may round times to frames as they like."""
 
 
 class WindowSet:
@@ -93,7 +91,7 @@ class WindowSet:
             waveforms.append(waveform)
         return waveforms
 
-    def _seconds(self, first: Window, last: Window) -> tuple[float, float]:
+    def _seconds(self, first: Window, last: Window) -> Span:
         """From the start of one window to the end of another."""
         rate, length = self.backbone.frame_rate, self.backbone.window_samples / self.backbone.sample_rate
         return first.start / rate, last.start / rate + length
@@ -119,7 +117,9 @@ class WindowSet:
                 cuts = [(run.start, run.stop - 1) for run in runs]
             excerpts = [self._excerpt(*cut, grid) for cut, grid in zip(cuts, shown, strict=True)]
             rows = [_weighted(head.targets(excerpt), excerpt.track.weight) for excerpt in excerpts]
-            result[name] = {key: torch.stack([torch.from_numpy(row[key]) for row in rows]) for key in rows[0]}
+            # A mask may tell classes apart in the windows of some recordings only.
+            stacked = {key: np.stack(np.broadcast_arrays(*(row[key] for row in rows))) for key in rows[0]}
+            result[name] = {key: torch.from_numpy(array) for key, array in stacked.items()}
         return result
 
     def frame_weights(self, runs: Sequence[range]) -> Tensor:
@@ -154,16 +154,9 @@ def training_runs(windows: WindowSet, heads: Iterable[Head]) -> list[range]:
     return runs
 
 
-def _cut(annotation: Annotation, spans: Sequence[tuple[float, float]]) -> list[Annotation]:
-    """What of ``annotation`` concerns each span (seconds), in the recording's own time: a step must not read all notes of an
-    hour."""
-    notes = annotation.notes
-    if not notes:  # nothing to cut: hundreds of thousands of tagged clips share a few annotations
-        return [annotation] * len(spans)
-    onsets = [note.onset for note in notes]
-    longest = max((note.offset - note.onset for note in notes), default=0.0) + MARGIN_SECONDS
-    bounds = [(bisect_left(onsets, start - longest), bisect_left(onsets, stop + MARGIN_SECONDS)) for start, stop in spans]
-    return [replace(annotation, notes=tuple(notes[first:last])) for first, last in bounds]
+def _cut(annotation: Annotation, spans: Sequence[Span]) -> list[Annotation]:
+    """What of ``annotation`` concerns each span, in the recording's own time: a step must not read all notes of an hour."""
+    return annotation.cut([(start - MARGIN_SECONDS, stop + MARGIN_SECONDS) for start, stop in spans])
 
 
 def _weighted(targets: dict[str, NDArray[np.float32]], weight: float) -> dict[str, NDArray[np.float32]]:

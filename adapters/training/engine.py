@@ -15,7 +15,7 @@ from accelerate.utils import broadcast_object_list, set_seed
 from etude.adapters import registry
 from etude.adapters.datasets import Dataset, Track, joined_licence
 from etude.adapters.errors import UserError, nearest
-from etude.adapters.heads._parts.vocabulary import head_labels
+from etude.adapters.heads._parts.labels import head_labels
 from etude.adapters.model.adapted import AdaptedModel
 from etude.adapters.model.build import build_backbone, build_dataset, build_model
 from etude.adapters.recipe.schema import Recipe, TrainConfig

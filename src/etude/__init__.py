@@ -10,17 +10,21 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "Annotation": "etude.adapters.annotations",
-    "Note": "etude.adapters.annotations",
+    "Layer": "etude.adapters.annotations",
+    "Note": "etude.adapters.annotations.notes",
     "Recipe": "etude.adapters.recipe.schema",
     "Session": "etude.adapters.inference.session",
+    "Tag": "etude.adapters.annotations.tags",
     "UserError": "etude.adapters.errors",
     "load_recipe": "etude.adapters.recipe.schema",
     "train": "etude.adapters.training.engine",
 }
-__all__ = ["Annotation", "Note", "Recipe", "Session", "UserError", "__version__", "load_recipe", "train"]
+__all__ = ["Annotation", "Layer", "Note", "Recipe", "Session", "Tag", "UserError", "__version__", "load_recipe", "train"]
 
 if TYPE_CHECKING:
-    from etude.adapters.annotations import Annotation, Note
+    from etude.adapters.annotations import Annotation, Layer
+    from etude.adapters.annotations.notes import Note
+    from etude.adapters.annotations.tags import Tag
     from etude.adapters.errors import UserError
     from etude.adapters.inference.session import Session
     from etude.adapters.recipe.schema import Recipe, load_recipe

@@ -61,12 +61,12 @@ def _placed(problem: Problem, name: str) -> Problem:
 
 def _judged(annotation: Annotation, known: Mapping[str, tuple[str, ...]], classes: Mapping[str, tuple[str, ...]]) -> Annotation:
     """What is ``known`` of ``classes``, by kind: the rest is unjudged."""
-    unjudged = tuple(set(classes.get("tags", ())) - set(known.get("tags", ())))
-    if not known.get("tags"):
-        annotation = replace(annotation, tags=None)
-    elif annotation.tags is not None:
-        annotation = replace(annotation, unlabelled_tags=(*annotation.unlabelled_tags, *unjudged))
-    return annotation if known.get("notes") else replace(annotation, notes=(), unlabelled=((0.0, 1e9),))
+    layers = {}
+    for kind, layer in annotation.items():
+        if known.get(kind):
+            others = set(classes[kind]).difference(known[kind]) if layer.known else ()
+            layers[kind] = replace(layer, unjudged=(*layer.unjudged, *others))
+    return Annotation(layers)
 
 
 def _leaks(tracks: Sequence[tuple[str, Track]]) -> list[Problem]:

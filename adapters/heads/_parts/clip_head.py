@@ -18,7 +18,8 @@ from scipy.special import expit, softmax
 from torch import Tensor
 from torch.nn import functional as F
 
-from etude.adapters.annotations import Annotation
+from etude.adapters.annotations import Annotation, Layer
+from etude.adapters.annotations.tags import Tag
 from etude.adapters.errors import UserError
 from etude.adapters.heads import Activations, Excerpt, Head, HeadConfig
 from etude.adapters.heads._parts.losses import weighted_mean
@@ -31,7 +32,6 @@ from etude.adapters.heads._parts.tag_scoring import (
     tag_cells,
     tag_scores,
 )
-from etude.adapters.heads._parts.vocabulary import Vocabulary
 from etude.adapters.sound.windows import plan
 
 GRID = tuple(round(0.02 * step, 2) for step in range(50))
@@ -76,7 +76,7 @@ class ClipHead(Head):
 
     Config: ClassVar[type[HeadConfig]] = ClipConfig
     config: ClipConfig
-    vocabulary: ClassVar[Vocabulary] = "tags"
+    kind: ClassVar[str] = "tags"
 
     def __init__(self, config: ClipConfig, labels: Sequence[str], hidden_size: int, statistics: Mapping[str, Any]) -> None:
         super().__init__(config, labels, hidden_size, statistics)
@@ -92,10 +92,10 @@ class ClipHead(Head):
         not known of every class whether it is the one.
         """
         where = f"heads.{cls.__module__.rpartition('.')[2]}"
-        known = [annotation.tags for annotation in annotations if annotation.tags is not None]
+        known = [annotation.tags for annotation in annotations if annotation.tags.known]
         if not known:
             raise UserError("no training recording has tags", where=where, fix="remove this head, or annotate some")
-        partial = [annotation.unlabelled_tags for annotation in annotations if annotation.unlabelled_tags]
+        partial = [layer.unjudged for layer in known if layer.unjudged]
         if partial and config.activation == "softmax":
             what = f"{len(partial)} of {len(known)} training recordings are partially labelled (one lacks {partial[0][0]!r})"
             raise UserError(
@@ -103,7 +103,7 @@ class ClipHead(Head):
             )
         wrong = [tags for tags in known if len(tags) != 1]
         if wrong and config.activation == "softmax":
-            one = f"one has {', '.join(map(repr, wrong[0]))}" if wrong[0] else "one has none"
+            one = f"one has {', '.join(repr(tag.name) for tag in wrong[0])}" if wrong[0] else "one has none"
             what = f"{len(wrong)} of {len(known)} training recordings have not exactly one tag ({one})"
             raise UserError(what, where=f"{where}.activation", fix="set it to sigmoid")
         return {}
@@ -114,14 +114,14 @@ class ClipHead(Head):
         Of a soft track, tags hold their confidence in place of 1. With ``softmax``, what the one tag lacks is shared by the
         other classes: one of them it must be.
         """
-        grid, annotation = excerpt.grid, excerpt.annotation
+        grid, layer = excerpt.grid, excerpt.annotation.tags
         mask = np.zeros((grid.frames, len(self.labels)), np.float32)
-        mask[: grid.real] = labelled_cells([annotation], self.labels)
-        tags = tag_cells([annotation], self.labels)
+        mask[: grid.real] = labelled_cells([layer], self.labels)
+        tags = tag_cells([layer], self.labels)
         values = tags.astype(np.float32)
         if excerpt.track.soft:
-            for tag, confidence in annotation.tag_confidences.items():
-                values[0, self.labels.index(tag)] = confidence
+            for tag in layer:
+                values[0, self.labels.index(tag.name)] = 1.0 if tag.confidence is None else tag.confidence
             if self.config.activation == "softmax":
                 values[~tags] = (1.0 - values.sum()) / max(1, (~tags).sum())
         return {"tags": values, "tags_mask": mask}
@@ -184,11 +184,10 @@ class ClipHead(Head):
         ]
         self.thresholds = {"tags": max(scores)[-1]}
 
-    def decode(self, activations: Activations, rate: float) -> Annotation:
+    def decode(self, activations: Activations, rate: float) -> Layer:
         """The tags above the threshold, with ``softmax`` the most probable one; their confidences are the probabilities."""
         [row], [found] = activations["tags"], self._estimate(activations["tags"])
-        confidences = {self.labels[index]: float(row[index]) for index in np.flatnonzero(found)}
-        return Annotation(tags=tuple(confidences), tag_confidences=confidences)
+        return Layer(tuple(Tag(self.labels[index], float(row[index])) for index in np.flatnonzero(found)))
 
     def score(self, references: Sequence[Annotation], activations: Sequence[Activations], rate: float) -> dict[str, Any]:
         """See :func:`tag_scores`; with ``sigmoid`` also ``openmic_f1``, and with ``softmax`` ``accuracy``, the share of exact
@@ -207,10 +206,10 @@ class ClipHead(Head):
         self, references: Sequence[Annotation], activations: Sequence[Activations]
     ) -> tuple[Cells, NDArray[np.floating[Any]], Cells]:
         """Truth, probabilities and what is labelled, ``[clips, classes]``, of the recordings with annotated tags."""
-        pairs = [pair for pair in zip(references, activations, strict=True) if pair[0].tags is not None]
-        annotations = [annotation for annotation, _ in pairs]
+        pairs = [(truth.tags, own) for truth, own in zip(references, activations, strict=True) if truth.tags.known]
+        layers = [layer for layer, _ in pairs]
         probabilities = np.concatenate([np.zeros((0, len(self.labels)), np.float32), *(own["tags"] for _, own in pairs)])
-        return tag_cells(annotations, self.labels), probabilities, labelled_cells(annotations, self.labels)
+        return tag_cells(layers, self.labels), probabilities, labelled_cells(layers, self.labels)
 
     def _estimate(self, probabilities: NDArray[np.floating[Any]]) -> Cells:
         if self.config.activation == "sigmoid":

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from etude.adapters.annotations import Note
+from etude.adapters.annotations.notes import Note
 from etude.adapters.errors import UserError, nearest
 
 Decoder = Literal["rising_edges", "onset_confirmed", "fusion"]
