@@ -57,9 +57,9 @@ def predict(
         session = Session(adapter, *(others or []), weights=weights, device=device, compile=compile)
     for name in session.adapters:
         kinds = sorted({head.kind for head in session.heads(name).values()})
-        if lost := [kind.plural for kind in left_out(to, kinds, name)]:
-            kept = [kind_of(kind).plural for kind in kinds if kind_of(kind).plural not in lost]
-            what = f"{to} holds no {' and no '.join(lost)}; only {' and '.join(kept)} are written"
+        if lost := left_out(to, kinds, name):
+            kept = " and ".join(kind.plural for kind in map(kind_of, kinds) if kind not in lost)
+            what = f"{to} holds no {' and no '.join(kind.plural for kind in lost)}; only {kept} are written"
             typer.echo(f"notice: {name}: {what}", err=True)
     with progress("predicting", len(files)) as advance:
         for file, places in zip(files, results, strict=True):

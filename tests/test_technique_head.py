@@ -412,3 +412,61 @@ def test_it_learns_a_single_window():
             name: values[0].numpy().astype(np.float16) for name, values in head.eval().activations(head(Context(mixed))).items()
         }
     assert head.score([annotation], [found], RATE)["event_micro_f1"] == 1.0
+
+
+# Classes of which nobody said whether they occur.
+
+
+def test_unjudged_classes_mask_their_own_column():
+    made = targets_of(Note(0.2, 0.5, 61, "slide"), Note(0.6, 0.8), unjudged=("trill", "not a class"), real=9)
+    known = np.ones((10, 3))
+    known[9], known[6:8], known[:, 2] = 0, 0, 0
+    np.testing.assert_array_equal(made["technique_mask"], known)
+    assert {made[f"{name}_mask"].shape for name in ("pitch", "onset")} == {(10, 1)}
+    assert made["onset_mask"].sum() == 9
+    assert targets_of(Note(0.2, 0.5, 61, "slide"), unjudged=("not a class",))["technique_mask"].all()
+
+
+def test_what_is_said_of_unjudged_classes_changes_no_loss_and_gets_no_gradient():
+    head = make_head()
+    made = targets_of(Note(0.2, 0.5, 61, "slide"), unjudged=("trill",))
+    targets = {name: torch.from_numpy(array)[None] for name, array in made.items()}
+    outputs = {"technique": torch.randn(1, 10, 3, requires_grad=True)}
+    loss = head.loss(outputs, targets)["technique"]
+    loss.backward()
+    assert not outputs["technique"].grad[..., 2].any()
+    assert outputs["technique"].grad[..., :2].all()
+    alone = torch.nn.functional.binary_cross_entropy_with_logits(
+        outputs["technique"][..., :2], targets["technique"][..., :2], pos_weight=head.class_weights[:2]
+    )
+    assert loss.item() == pytest.approx(alone.item(), rel=1e-6)
+
+
+def test_nothing_is_known_where_nobody_annotated_notes():
+    made = make_head().targets(excerpt_of(Annotation(tags=()), FrameGrid(0, 10, 10.0, 10)))
+    assert not any(made[f"{name}_mask"].any() for name in ("technique", "pitch", "onset"))
+
+
+def test_estimates_of_unjudged_classes_count_in_no_score():
+    head = make_head(decoder="rising_edges")
+    unjudged = Layer(tuple(note for note in PIECES[1].notes if note.technique != "trill"), unjudged=("trill",))
+    partial = [PIECES[0], Annotation(notes=unjudged)]
+    activations = [perfect(head, piece) for piece in PIECES]
+    quiet = [{name: values.copy() for name, values in item.items()} for item in activations]
+    quiet[1]["technique"][:, 2] = 0  # as if the trill, of which the second reference does not tell, had not been found
+    scores = head.score(partial, activations, RATE)
+    assert scores == head.score(partial, quiet, RATE)
+    assert scores["event_micro_f1"] == scores["frame_micro_f1"] == 1.0
+    trill = scores["per_class"]["trill"]
+    assert [trill[part][count] for part in ("frame", "event") for count in ("ref", "est")] == [0] * 4
+    assert head.score(PIECES, quiet, RATE)["event_micro_f1"] < 1
+
+
+def test_estimates_of_unjudged_classes_move_no_threshold():
+    head = make_head(decoder="rising_edges", pitch=False, onset=False)
+    judged, rolls = Annotation(notes=(Note(0.2, 0.6, technique="trill"),)), np.zeros((2, 100, 3))
+    rolls[0, 10:30, 2] = 0.6
+    rolls[1, 10:30, 2] = 0.55  # a false alarm that a threshold of .55 avoids, if anybody knows that it is one
+    for other, threshold in ((Annotation(notes=()), 0.55), (Annotation(notes=Layer(unjudged=("trill",))), 0.5)):
+        head.tune([judged, other], [{"technique": roll} for roll in rolls], RATE)
+        assert head.thresholds["technique"] == [0.5, 0.5, threshold]

@@ -98,7 +98,8 @@ class Annotation(Mapping[str, Layer]):
                 continue
             if both := sorted(set(layer.unjudged).intersection(kind.classes(layer))):
                 raise ValueError(f"'{both[0]}' is among the {name} and among the unjudged classes")
-            self._layers[name] = replace(layer, records=kind.arrange(layer))
+            arranged = kind.arrange(layer)
+            self._layers[name] = layer if arranged == layer.records else replace(layer, records=arranged)
         if problems:
             raise UserError(problems)
 
