@@ -10,6 +10,7 @@ from pathlib import Path
 import jams
 import pretty_midi
 import pytest
+from plugins import with_points
 
 from etude.adapters import registry
 from etude.adapters.annotations import Annotation, Kind, kind_of
@@ -206,28 +207,21 @@ def test_json_tells_what_is_not_known_from_what_is_not_there(tmp_path: Path) -> 
 
 
 @pytest.fixture
-def points() -> Iterator[Kind]:
+def points(tmp_path: Path) -> Iterator[Kind]:
     """A kind that a CSV holds beside notes."""
-    from third_kind import Points
-
-    with pytest.MonkeyPatch.context() as patch:
-        names, find = registry.names, registry.find
-        patch.setattr(registry, "names", lambda folder: (*names(folder), *(["points"] if folder == "annotations" else [])))
-        patch.setattr(registry, "find", lambda folder, name: Points if name == "points" else find(folder, name))
-        kind_of.cache_clear()
+    with with_points(tmp_path / "points"):
         yield kind_of("points")
-    kind_of.cache_clear()
 
 
 def test_a_csv_of_several_kinds_says_which_row_is_of_which(tmp_path: Path, points: Kind) -> None:
-    from third_kind import Point
+    from etude_points.kind import Point
 
     annotation = Annotation(BOTH, points=[Point(1.5, "b"), Point(0.25, "a")])
     path = tmp_path / "a.csv"
     export(annotation, path, "csv", duration=4.0, source=SOURCE)
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    columns = ["kind", "onset_time", "offset_time", "technique", "pitch", "time", "sort", "confidence"]
+    columns = ["kind", "onset_time", "offset_time", "technique", "pitch", "time", "label", "confidence"]
     assert list(rows[0]) == columns
     assert [row["kind"] for row in rows] == ["notes"] * 3 + ["points"] * 2
     assert (rows[0]["time"], rows[3]["time"], rows[3]["pitch"]) == ("", "0.2500", "")
