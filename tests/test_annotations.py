@@ -64,11 +64,15 @@ BAD_ROWS = {
     "0,1,vibratto,60": "unknown technique 'vibratto'",
     "11,12,a,60": "outside the recording of 10.00 s",
     "9,10.2,a,60": "outside the recording of 10.00 s",
+    "0,1,a,60,sure": "confidence is 'sure', not a number",
+    "0,1,a,60,1.01": "confidence 1.01 is not between 0 and 1",
+    "0,1,a,60,-0.1": "confidence -0.1 is not between 0 and 1",
+    "0,1,a,60,nan": "confidence nan is not between 0 and 1",
 }
 
 
 def test_every_bad_row_is_reported_at_once_with_its_line(tmp_path):
-    text = HEADER + "".join(f"{row}\n" for row in BAD_ROWS) + "0,1,a,60\n"
+    text = HEADER.replace("\n", ",confidence\n") + "".join(f"{row}\n" for row in BAD_ROWS) + "0,1,a,60\n"
     notes, problems = events(tmp_path, text, labels={"a": "A", "vibrato": "V"}, duration=10.0)
     assert notes == (Note(0, 1, 60, "A"),)
     assert len(problems) == len(BAD_ROWS)
@@ -127,11 +131,12 @@ def test_no_content_raises_and_every_note_is_possible(tmp_path, content):
 
 names = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=8)
 note = st.builds(
-    lambda onset, length, pitch, technique: Note(onset, onset + length, pitch, technique),
+    lambda onset, length, pitch, technique, confidence: Note(onset, onset + length, pitch, technique, confidence=confidence),
     st.floats(0, 1000),
     st.floats(1e-6, 100),
     st.none() | st.integers(0, 127).map(float),
     st.none() | names,
+    st.none() | st.floats(0, 1),
 )
 
 
@@ -147,12 +152,15 @@ def test_what_is_written_is_read_back(tmp_path, notes):
         assert (a.pitch, a.technique) == (b.pitch, b.technique)
         assert math.isclose(a.onset, b.onset, abs_tol=5.1e-5)
         assert math.isclose(a.offset, b.offset, abs_tol=1.6e-4)
+        assert b.confidence == (None if a.confidence is None else pytest.approx(a.confidence, abs=5.1e-4))
 
 
 def test_a_confidence_column_is_added_when_known(tmp_path):
     write_records(tmp_path / "events.csv", Annotation(notes=[Note(0, 1, 60.5, "a", confidence=0.25), Note(1, 2)]))
     rows, _ = read_table(tmp_path / "events.csv", ("confidence",))
     assert [(row["pitch"], row["confidence"]) for _, row in rows] == [("60.5", "0.250"), ("", "")]
+    notes, _ = read_records(tmp_path / "events.csv", NOTES)
+    assert [note.confidence for note in notes] == [0.25, None]
 
 
 def test_an_annotation_sorts_its_notes_and_refuses_impossible_ones():

@@ -144,7 +144,6 @@ def test_training_curves(tmp_path: Path) -> None:
         {
             "epoch": epoch,
             "train_loss": 1 / epoch,
-            "validation_loss": None if epoch % 2 else 1.2 / epoch,
             "per_class_f1": None if epoch % 2 else {"arco": 0.5, "pizzicato": 1 - 1 / epoch},
             "metric": None if epoch % 2 else 0.6,
         }
@@ -159,7 +158,7 @@ def test_training_curves(tmp_path: Path) -> None:
 
 
 def test_training_without_validation(tmp_path: Path) -> None:
-    row = {"epoch": 1, "train_loss": 1.0, "validation_loss": None, "per_class_f1": None, "metric": None}
+    row = {"epoch": 1, "train_loss": 1.0, "per_class_f1": None, "metric": None}
     plot_training([row], tmp_path / "a.png")
     assert image.imread(tmp_path / "a.png").shape[:2] == (900, 1600)
 

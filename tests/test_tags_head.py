@@ -97,6 +97,22 @@ def test_targets_by_hand():
         head.targets(excerpt_of(tagged("clo"), FrameGrid(0, 2, RATE, 2)))
 
 
+def test_targets_of_a_soft_track_are_confidences():
+    grid = FrameGrid(0, 2, RATE, 2)
+
+    def soft(annotation, **fields):
+        return make_head(**fields).targets(excerpt_of(annotation, grid, soft=True))["tags"].tolist()
+
+    several = Annotation(tags=[Tag("cel", 0.25), Tag("flu")])
+    assert soft(several) == [[0.25, 0, 1]]
+    assert make_head().targets(excerpt_of(several, grid))["tags"].tolist() == [[1, 0, 1]]
+    single = Annotation(tags=[Tag("cla", 0.5)])
+    assert soft(single) == [[0, 0.5, 0]]
+    assert soft(single, activation="softmax") == [[0.25, 0.5, 0.25]]
+    assert soft(tagged("cla"), activation="softmax") == [[0, 1, 0]]
+    assert soft(single, activation="softmax", labels=("cla",)) == [[0.5]]
+
+
 @pytest.mark.parametrize(
     "fields",
     [
@@ -132,6 +148,25 @@ def test_loss_of_partial_labels_is_the_mean_over_the_labelled_cells():
     torch.testing.assert_close(logits.grad, own.grad)
     assert not logits.grad[1].any()
     assert not logits.grad[0, :, 1].any()
+
+
+@pytest.mark.parametrize("pooling", ["mean", "statistics"])
+@pytest.mark.parametrize("scale", [1.0, 0.01])
+@pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
+def test_weighted_clips_count_by_their_weight_and_are_pooled_as_if_they_had_none(activation, scale, pooling):
+    head = make_head(activation=activation, pooling=pooling, hidden=4).eval()
+    outputs, annotations = torch.rand(3, 5, 4 if pooling == "statistics" else 3), [tagged("cel"), tagged("cla"), tagged("flu")]
+    weights = torch.tensor([0.5, 3.0, 1.5])
+    alone = [
+        head.loss({"tags": own[None]}, targets(head, [item], real=4))["clip"]
+        for own, item in zip(outputs, annotations, strict=True)
+    ]
+    weighted = targets(head, annotations, real=4)
+    weighted["tags_mask"] = weighted["tags_mask"] * (scale * weights)[:, None, None]
+    loss = head.loss({"tags": outputs}, weighted)["clip"]
+    assert loss.item() == pytest.approx(
+        sum(w * one.item() for w, one in zip(weights.tolist(), alone, strict=True)) / 5, rel=1e-5
+    )
 
 
 def test_softmax_learns_nothing_from_a_partially_labelled_clip():

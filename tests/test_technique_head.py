@@ -150,9 +150,9 @@ def test_context_lets_every_output_see_so_many_frames_and_no_more():
 # Targets. 10 frames per second, so that frames can be counted by hand.
 
 
-def targets_of(*notes, known=EVERYWHERE, unjudged=(), start=0, frames=10, real=None, **fields):
+def targets_of(*notes, known=EVERYWHERE, unjudged=(), start=0, frames=10, real=None, soft=False, **fields):
     grid = FrameGrid(start, frames, 10.0, frames if real is None else real)
-    return make_head(**fields).targets(excerpt_of(Annotation(notes=Layer(notes, known, unjudged)), grid))
+    return make_head(**fields).targets(excerpt_of(Annotation(notes=Layer(notes, known, unjudged)), grid, soft=soft))
 
 
 def frames_of(column):
@@ -170,6 +170,26 @@ def test_targets_by_hand():
     assert [frames_of(made["pitch"][:, pitch]) for pitch in range(4)] == [[8], [2, 3, 4], [], [4, 5, 6, 7]]
     assert frames_of(made["onset"]) == [2, 4, 8]
     assert all(made[f"{name}_mask"].all() for name in ("technique", "pitch", "onset"))
+
+
+def test_targets_of_a_soft_track_are_confidences():
+    """Two meet in the frames 4 to 6 (of one class: the surer counts), one is certain, and one is as good as absent."""
+    notes = (
+        Note(0.2, 0.6, 61, "slide", confidence=0.25),
+        Note(0.4, 0.7, 61, "slide", confidence=0.75),
+        Note(0.4, 0.5, 60, "bend"),
+        Note(0.8, 0.9, 63, "bend", confidence=0.0),
+    )
+    hard = targets_of(*notes)
+    assert set(np.unique(np.concatenate([roll.ravel() for roll in hard.values()]))) == {0, 1}
+    soft = targets_of(*notes, soft=True)
+    assert soft["technique"][:, 1].tolist() == [0, 0, 0.25, 0.25, 0.75, 0.75, 0.75, 0, 0, 0]
+    assert soft["technique"][:, 0].tolist() == [0, 0, 0, 0, 1, 0, 0, 0, 0, 0]
+    assert soft["pitch"][:, 1].tolist() == soft["technique"][:, 1].tolist()
+    assert soft["pitch"][:, 0].tolist() == soft["technique"][:, 0].tolist()
+    assert soft["onset"][:, 0].tolist() == [0, 0, 0.25, 0, 1, 0, 0, 0, 0, 0]
+    assert all(np.array_equal(soft[name], hard[name]) for name in hard if name.endswith("_mask"))
+    assert all(roll.dtype == np.float32 for roll in soft.values())
 
 
 def test_a_note_across_the_border_has_its_onset_in_the_earlier_window_only():

@@ -18,7 +18,6 @@ from etude.adapters.recipe.schema import parse_recipe
 from etude.adapters.sound.audio import AudioInfo
 from etude.adapters.training import engine
 from etude.adapters.training.engine import train, untrained_model
-from etude.adapters.training.finish import data_licence
 from etude.adapters.training.share import share_of
 from etude.adapters.training.starting_point import start_from
 
@@ -171,10 +170,6 @@ def test_a_run_says_what_it_starts_from_and_inherits_the_licence(table, first, t
     assert all(torch.equal(starts[0][name], stored[name].float()) for name in stored)
     assert f"starts from {first}" in capsys.readouterr().err
     assert artifact.read_header(out).manifest.data_licence == "CC-BY-SA-3.0 AND CC-BY-4.0"
-
-
-def test_licences_are_named_once():
-    assert data_licence("MIT AND CC0-1.0", "CC0-1.0", "X") == "MIT AND CC0-1.0 AND X"
 
 
 def test_training_sees_the_share_only(table, tmp_path, monkeypatch):

@@ -41,6 +41,8 @@ class Note:
             return f"event at {self.onset:g} s has {kind}"
         if self.pitch is not None and not 0 <= self.pitch <= 127:
             return f"pitch {self.pitch:g} is not a MIDI number (0-127)"
+        if self.confidence is not None and not 0 <= self.confidence <= 1:
+            return f"confidence {self.confidence:g} is not between 0 and 1"
         return None
 
 
@@ -112,16 +114,16 @@ class Notes(Kind):
         """See :class:`Kind`. An empty technique or pitch was not annotated; an offset within ``RANGE_TOLERANCE`` of the end of
         the recording is cut."""
         onset, offset = row.number("onset_time"), row.number("offset_time")
-        pitch = row.number("pitch") if row.text("pitch") else None
+        pitch, confidence = (row.number(column) if row.text(column) else None for column in ("pitch", "confidence"))
         technique = row.class_name("technique")
         if duration is not None:
             if onset >= duration or offset > duration + RANGE_TOLERANCE:
                 what = f"event {onset:g}-{offset:g} s is outside the recording of {duration:.2f} s"
                 raise UserError(what, fix="correct its times")
             offset = min(offset, duration)
-        note = Note(onset, offset, pitch, technique)
+        note = Note(onset, offset, pitch, technique, confidence=confidence)
         if fault := note.problem():
-            raise UserError(fault, fix="correct its times or pitch")
+            raise UserError(fault, fix="correct its times, pitch or confidence")
         return note
 
     def jams(self, layer: Layer, duration: float) -> list[tuple[str, list[tuple[float, float, Any, float | None]]]]:

@@ -49,6 +49,8 @@ class Tags(Kind):
 
     def check(self, record: Tag) -> str | None:
         """See :class:`Kind`."""
+        if record.confidence is not None and not 0 <= record.confidence <= 1:
+            return f"confidence {record.confidence:g} of a tag is not between 0 and 1"
         return None if record.name else "a tag has no name"
 
     def arrange(self, records: Iterable[Tag]) -> tuple[Tag, ...]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
+
+from pydantic import Field
 
 from etude.adapters.annotations import Annotation
 from etude.adapters.config import StrictModel
@@ -28,12 +30,27 @@ class Track:
     info: AudioInfo
     split: Split
     annotation: Annotation
+    weight: float = 1.0
+    """How much it counts in a loss, compared with the other recordings of a batch; above 0."""
+    soft: bool = False
+    """Whether the confidences of its annotation are probabilities to learn, rather than remarks on what is certain."""
 
 
 class DatasetConfig(StrictModel):
     """Fields every dataset has."""
 
     name: str
+    weight: float = Field(1.0, gt=0)
+    """Factor of the weights of its recordings, which matters beside another data set."""
+
+    def content(self) -> dict[str, Any]:
+        """What derived data depend on, for cache keys (JSON): all but what the data set is called and how much it counts."""
+        return self.model_dump(mode="json", exclude=set(DatasetConfig.model_fields))
+
+
+def joined_licence(*licences: str) -> str:
+    """The licence of what comes of data under several: all of theirs, each once."""
+    return " AND ".join(dict.fromkeys(one for licence in licences for one in licence.split(" AND ")))
 
 
 class Dataset(ABC):
@@ -64,9 +81,11 @@ class Dataset(ABC):
         """Every usable track and every problem found; called once. Never raises for a fault in a single file."""
 
     def check(self) -> tuple[list[Track], list[Problem]]:
-        """The result of :meth:`scan`, computed once."""
+        """The result of :meth:`scan`, weighted, computed once."""
         if self._scanned is None:
-            self._scanned = self.scan()
+            (tracks, problems), factor = self.scan(), self.config.weight
+            weighted = tracks if factor == 1 else [replace(track, weight=factor * track.weight) for track in tracks]
+            self._scanned = weighted, problems
         return self._scanned
 
     def tracks(self, split: Split) -> list[Track]:

@@ -103,7 +103,7 @@ class NotePhrases(Dataset):
         config = self.config
         sizes = "".join(f"{source.path.name}{source.path.stat().st_size}" for source in sources)
         key = {
-            **config.model_dump(mode="json", exclude={"name"}),
+            **config.content(),
             "csv": hashlib.sha256(Path(config.notes).read_bytes()).hexdigest(),
             "sizes": hashlib.sha256(sizes.encode()).hexdigest(),
             "version": VERSION,

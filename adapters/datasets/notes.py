@@ -101,7 +101,7 @@ class Notes(Dataset):
             if name not in self._classes
         ]
         counts = Counter((row[label], SPLIT_NAMES.get(row["split"].lower())) for _, row in rows)
-        fix = f"add some, or choose the {label}s without it (data.{label}s)"
+        fix = f"add some, or choose the {label}s without it (its field {label}s)"
         for name in self._classes:
             own = counts[name, "train"]
             if own < FEWEST and self._reads("train"):

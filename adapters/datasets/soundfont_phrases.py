@@ -164,7 +164,7 @@ class SoundfontPhrases(Dataset):
 
     def folder(self) -> Path:
         """Where the phrases are, rendered on first use. Raises :class:`UserError` without synthesiser or SoundFont."""
-        key = {**self.config.model_dump(mode="json", exclude={"name"}), **versions(), "version": VERSION}
+        key = {**self.config.content(), **versions(), "version": VERSION}
         return cached_folder(
             "soundfont_phrases", key, lambda folder: write_phrases(folder, self._phrases(), self.config.sample_rate)
         )

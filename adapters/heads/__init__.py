@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor, nn
 
 from etude.adapters.annotations import Annotation, Layer
@@ -72,8 +73,8 @@ class Context:
 class HeadConfig(StrictModel):
     """Fields every head has."""
 
-    weight: float = 1.0
-    """Factor of this head's loss in the sum over heads."""
+    weight: float = Field(1.0, gt=0)
+    """Factor of this head's loss in the sum over heads; to train without a head, leave it out."""
 
 
 class Head(nn.Module, ABC):
@@ -135,7 +136,8 @@ class Head(nn.Module, ABC):
     def targets(self, excerpt: Excerpt) -> dict[str, NDArray[np.float32]]:
         """Target and mask arrays, ``[frames or 1, ...]``, of what :attr:`span` covers.
 
-        Masks have names that end in ``_mask``; 0 means unlabelled or padding.
+        Masks have names that end in ``_mask``; 0 means unlabelled or padding, 1 the rest, which the loss finds multiplied by
+        the weight of the recording. Where the track is ``soft``, targets hold the confidence of what is annotated.
         """
 
     @abstractmethod
@@ -147,7 +149,7 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def loss(self, logits: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Weighted loss terms by name, each a mean over labelled elements; their sum is the head's loss."""
+        """Weighted loss terms by name, each a mean over labelled elements by their weights; their sum is the head's loss."""
 
     def activations(self, logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Logits -> what is kept of a recording's frames, same shapes: probabilities, unless the head says otherwise."""

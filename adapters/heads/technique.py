@@ -128,11 +128,13 @@ class Technique(Head):
     def targets(self, excerpt: Excerpt) -> dict[str, NDArray[np.float32]]:
         """``technique``, ``pitch``, ``onset`` rolls and their masks (``..._mask``, ``[frames, 1]``).
 
-        Where classes are unjudged, ``technique_mask`` is ``[frames, classes]``.
+        Where classes are unjudged, ``technique_mask`` is ``[frames, classes]``. Of a soft track, all three rolls hold the
+        confidence of an event in place of 1, the largest where several meet: what may not be there may have no onset and no
+        pitch either. An event without a confidence is certain.
         """
-        return self._rolls(excerpt.annotation.notes, excerpt.grid)
+        return self._rolls(excerpt.annotation.notes, excerpt.grid, soft=excerpt.track.soft)
 
-    def _rolls(self, layer: Layer, grid: FrameGrid) -> dict[str, NDArray[np.float32]]:
+    def _rolls(self, layer: Layer, grid: FrameGrid, *, soft: bool = False) -> dict[str, NDArray[np.float32]]:
         rolls = {
             "technique": np.zeros((grid.frames, len(self.labels)), np.float32),
             "pitch": np.zeros((grid.frames, self.pitches), np.float32),
@@ -148,17 +150,18 @@ class Technique(Head):
             start, stop = max(0, begin - grid.start), min(grid.frames, end - grid.start)
             if stop <= start:
                 continue
+            value = note.confidence if soft and note.confidence is not None else 1.0
             if note.technique is None:
                 masks["technique_mask"][start:stop] = 0.0
             else:
-                rolls["technique"][start:stop, self.labels.index(note.technique)] = 1.0
+                _raise(rolls["technique"][start:stop, self.labels.index(note.technique)], value)
             index = None if note.pitch is None else round(note.pitch) - self.lowest
             if index is None or not 0 <= index < self.pitches:
                 masks["pitch_mask"][start:stop] = 0.0
             else:
-                rolls["pitch"][start:stop, index] = 1.0
+                _raise(rolls["pitch"][start:stop, index], value)
             if begin >= grid.start:
-                rolls["onset"][start] = 1.0
+                _raise(rolls["onset"][start], value)
         if layer.unjudged:
             judged = np.array([label not in layer.unjudged for label in self.labels], np.float32)
             masks["technique_mask"] = masks["technique_mask"] * judged
@@ -248,3 +251,7 @@ class Technique(Head):
             hits += float((truth & guess).sum())
             total += float(truth.sum() + guess.sum())
         return 2 * hits / total if total else 0.0
+
+
+def _raise(cells: NDArray[np.float32], value: float) -> None:
+    np.maximum(cells, value, out=cells)

@@ -179,15 +179,14 @@ def _boxes(marks: Sequence[Mark], name: str, top: float, height: float) -> list[
 def plot_training(history: Sequence[Mapping[str, Any]], path_out: Path) -> None:
     """Draw the losses and the F1 of every class over the epochs as a PNG of 1600 x 900 pixels.
 
-    A row holds ``epoch``, ``train_loss``, ``validation_loss``, ``per_class_f1`` (label -> F1) and ``metric`` (the number that
-    chooses the best epoch, which is marked); all but the first two may be ``None``. Of more than ``MOST_CURVES`` classes, none
+    A row holds ``epoch``, ``train_loss``, ``per_class_f1`` (label -> F1) and ``metric`` (the number that chooses the best
+    epoch, which is marked); the last two may be ``None``. Of more than ``MOST_CURVES`` classes, none
     is drawn. Raises :class:`UserError` without any row.
     """
     if not history:
         raise UserError("there is no finished epoch to draw", fix="train for at least one epoch")
     figure, (left, right) = _panels(1, 2, width_ratios=[1, 1.15])
     _curve(left, history, [row["train_loss"] for row in history], QUIET, "train")
-    _curve(left, history, [row.get("validation_loss") for row in history], INK, "validation")
     names = tuple(dict.fromkeys(name for row in history for name in row.get("per_class_f1") or {}))
     names = names if len(names) <= MOST_CURVES else ()
     for i, (name, colour) in enumerate(zip(names, _palette(len(names)), strict=True)):

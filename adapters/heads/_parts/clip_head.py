@@ -22,6 +22,7 @@ from etude.adapters.annotations import Annotation, Layer
 from etude.adapters.annotations.tags import Tag
 from etude.adapters.errors import UserError
 from etude.adapters.heads import Activations, Excerpt, Head, HeadConfig
+from etude.adapters.heads._parts.losses import weighted_mean
 from etude.adapters.heads._parts.tag_scoring import (
     Cells,
     exact_matches,
@@ -64,6 +65,11 @@ class ClipConfig(HeadConfig):
         return self.loss == "binary_cross_entropy" or self.activation == "sigmoid"
 
 
+def real_frames(mask: Tensor) -> Tensor:
+    """Which frames count, ``[batch, frames]``, from the mask of a target ``[batch, frames, classes]``: 1 or 0."""
+    return (mask.amax(dim=2) > 0).to(mask.dtype)
+
+
 class ClipHead(Head):
     """One output ``tags``: logits ``[..., classes]``, or what :meth:`clip_logits` makes them of. They are its activations, too,
     and :meth:`pool` makes probabilities of the clip."""
@@ -103,20 +109,30 @@ class ClipHead(Head):
         return {}
 
     def targets(self, excerpt: Excerpt) -> dict[str, NDArray[np.float32]]:
-        """``tags`` ``[1, classes]`` and ``tags_mask`` ``[frames, classes]``: 1 in real frames of labelled classes."""
-        grid = excerpt.grid
+        """``tags`` ``[1, classes]`` and ``tags_mask`` ``[frames, classes]``: 1 in real frames of labelled classes.
+
+        Of a soft track, tags hold their confidence in place of 1. With ``softmax``, what the one tag lacks is shared by the
+        other classes: one of them it must be.
+        """
+        grid, layer = excerpt.grid, excerpt.annotation.tags
         mask = np.zeros((grid.frames, len(self.labels)), np.float32)
-        layers = [excerpt.annotation.tags]
-        mask[: grid.real] = labelled_cells(layers, self.labels)
-        return {"tags": tag_cells(layers, self.labels).astype(np.float32), "tags_mask": mask}
+        mask[: grid.real] = labelled_cells([layer], self.labels)
+        tags = tag_cells([layer], self.labels)
+        values = tags.astype(np.float32)
+        if excerpt.track.soft:
+            for tag in layer:
+                values[0, self.labels.index(tag.name)] = 1.0 if tag.confidence is None else tag.confidence
+            if self.config.activation == "softmax":
+                values[~tags] = (1.0 - values.sum()) / max(1, (~tags).sum())
+        return {"tags": values, "tags_mask": mask}
 
     def loss(self, logits: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Cross-entropy of the clips' logits: over labelled clips, or when it is binary over labelled (clip, class) cells.
 
-        What is unlabelled does not count; 0 when there is nothing else.
+        It is a mean by the clips' weights. What is unlabelled does not count; 0 when there is nothing else.
         """
         mask, truth = targets["tags_mask"], targets["tags"][:, 0]
-        clips, known = self.clip_logits(logits["tags"].float(), mask.amax(dim=2)), mask.amax(dim=1)
+        clips, known = self.clip_logits(logits["tags"].float(), real_frames(mask)), mask.amax(dim=1)
         if not self.config.binary:
             smoothing = self.config.label_smoothing
             terms = F.cross_entropy(clips, truth, reduction="none", label_smoothing=smoothing)
@@ -124,7 +140,7 @@ class ClipHead(Head):
         else:
             terms = F.binary_cross_entropy_with_logits(clips, truth, reduction="none")
             labelled = known
-        return {"clip": self.config.weight * (terms * labelled).sum() / labelled.sum().clamp(min=1.0)}
+        return {"clip": self.config.weight * weighted_mean(terms, labelled)}
 
     def clip_logits(self, frames: Tensor, real: Tensor) -> Tensor:
         """Output ``[batch, frames, ...]`` -> logits ``[batch, classes]``: its mean, unless a head says otherwise.
