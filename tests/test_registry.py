@@ -1,15 +1,38 @@
-"""What other distributions add is found, and what is wrong with it spoils nothing else."""
+"""What other distributions add is found by its name, and what is wrong with it spoils nothing else."""
 
-import json
 import subprocess
 import sys
 
 import pytest
-from plugins import forget, install, with_points
 
 import etude
 from etude.adapters import registry
-from etude.adapters.annotations import Annotation
+from etude.adapters.annotations import Annotation, kind_of
+from etude.adapters.formats import export
+from etude.adapters.heads._parts.labels import head_labels
+
+FORMAT = """
+from etude.adapters.formats import Format
+
+class Listing(Format):
+    suffix = ".lst"
+
+    def write(self, path, annotation, origin):
+        path.write_text(f"{origin.source.name}: {list(annotation)}")
+"""
+
+
+def forget():
+    for known in (registry._plugins, registry.find, kind_of):
+        known.cache_clear()
+
+
+def install(folder, distribution, points):
+    """A distribution in ``folder``, which is put on the path: ``points`` are (folder of etude, name, value)."""
+    place = folder / f"{distribution}-0.1.dist-info"
+    place.mkdir(parents=True)
+    (place / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 0.1\n")
+    (place / "entry_points.txt").write_text("".join(f"[etude.{group}]\n{name} = {value}\n" for group, name, value in points))
 
 
 @pytest.fixture
@@ -29,34 +52,15 @@ def plugin(tmp_path, monkeypatch):
     forget()
 
 
-@pytest.fixture
-def points(tmp_path):
-    """The package in ``plugin``."""
-    with with_points(tmp_path / "points"):
-        yield
-
-
-def test_a_class_that_the_adapter_lacks_is_told_in_its_words(points):
-    from etude.adapters.heads._parts.labels import check_labels
-
-    dataset = registry.find("datasets", "clicks")
-    dataset = dataset(dataset.Config(name="clicks", root="."))
-    module = sys.modules[registry.find("annotations", "points").__module__]
-    annotations = [Annotation(points=[module.Point(1.0, "high")])]
-    with pytest.raises(etude.UserError, match="data: label 'high' is not a class of the adapter"):
-        check_labels({"point_finder": ("low",)}, dataset, annotations, "data")
-    with pytest.raises(etude.UserError, match=r"'clicks' has no tags, .*heads for this data set: point_finder"):
-        check_labels({"tags": ("low",)}, dataset, annotations, "data")
-
-
-def test_an_installed_kind_changes_no_result_without_it(points, tmp_path):
-    from etude.adapters.formats import export
-
-    export(Annotation(), tmp_path / "a.json", "json", duration=1.0, source=tmp_path / "a.wav")
-    assert list(json.loads((tmp_path / "a.json").read_text())) == ["recording", "duration", "adapter", "notes", "tags"]
-
-
-# what is wrong with a plug-in
+@pytest.mark.parametrize("value", ["my_listing", "my_listing:Listing"])
+def test_a_module_or_a_class_of_another_distribution_is_found(plugin, tmp_path, value):
+    sys.modules.pop("my_listing", None)
+    plugin("lists", ("formats", "listing", value), my_listing=FORMAT)
+    assert "listing" in registry.names("formats")
+    export(Annotation(tags=()), tmp_path / "a.lst", "listing", duration=1.0, source=tmp_path / "a.wav")
+    assert (tmp_path / "a.lst").read_text() == "a.wav: ['tags']"
+    with pytest.raises(etude.UserError, match=r"unknown format 'listin' \(did you mean 'listing'\?\)"):
+        registry.find("formats", "listin")
 
 
 def test_names_import_nothing(plugin):
@@ -75,7 +79,6 @@ def test_names_import_nothing(plugin):
 )
 def test_a_broken_one_breaks_its_own_name_only(plugin, source, what, tmp_path):
     from etude.adapters.datasets.irmas import Irmas
-    from etude.adapters.heads._parts.labels import head_labels
 
     sys.modules.pop("broken_module", None)
     plugin("faulty", ("heads", "broken", "broken_module"), broken_module=source)
