@@ -35,10 +35,11 @@ def turns(switch: Callable[[str], object], names: list[str]) -> Callable[[], obj
 
 def etude(paths: list[Path]) -> float:
     session = Session(*paths, device="cpu")
+    keys = {name: session._find(name).key for name in session.adapters}
 
     def switch(name: str) -> None:
         session.switch(name)
-        session._bank.select(name)  # what the next batch would do first
+        session._bank.select(keys[name])  # what the next batch would do first
 
     return report.median_seconds(turns(switch, list(session.adapters)), repeats=500, warmup=20)
 
