@@ -139,7 +139,7 @@ def test_masks_without_a_spectrogram_to_mask_are_refused(name, form, field):
 
 def test_masks_hide_one_run_of_bands_and_one_of_frames_in_training_alone():
     model, stored, _ = make_model("whisper", "additive", mask_bands=10, mask_frames=30)
-    front, ones = model.reader.wrapper, torch.ones(1000, *stored.shape[2:])
+    front, ones = model.reader.wrapper, torch.ones(1000, *stored[0].shape[1:])
     front.eval()
     assert torch.equal(front.input(ones), ones)
     front.train()
