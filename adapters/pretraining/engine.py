@@ -28,6 +28,7 @@ from etude.adapters.recipe.pretraining import PretrainRecipe
 from etude.adapters.storage.atomic import replace_file
 from etude.adapters.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from etude.adapters.training.interrupt import Interruption
+from etude.adapters.training.processes import join_processes
 from etude.adapters.training.reporter import Reporter
 from etude.adapters.training.schedule import warmup_cosine
 
@@ -67,6 +68,7 @@ def pretrain(recipe: PretrainRecipe, run: Path, out: Path, *, fresh: bool = Fals
     resumed = None if fresh else load_checkpoint(checkpoint, recipe.dump())
     if resumed and resumed[0].finished:
         raise UserError("is a finished run of this recipe", where=str(run), fix="pass --fresh to train it again")
+    join_processes()
     accelerator = Accelerator(mixed_precision="no")
     if recipe.train.batch_size % accelerator.num_processes:
         raise UserError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, set_seed
 
 from etude.adapters import registry
@@ -27,6 +27,7 @@ from etude.adapters.training.finish import round_to, write_artifact
 from etude.adapters.training.interrupt import Interruption
 from etude.adapters.training.loop import AUTOCAST, Loop
 from etude.adapters.training.precision import autocast_dtype
+from etude.adapters.training.processes import join_processes
 from etude.adapters.training.reporter import Reporter
 from etude.adapters.training.share import share_of
 from etude.adapters.training.starting_point import start_from
@@ -80,7 +81,7 @@ def train(recipe: Recipe, run: Path, out: Path, *, fresh: bool = False, cache: b
 
 def _mixed_precision(config: TrainConfig) -> str:
     """Accelerate's name for the precision; the main process chooses, since what it measures is not the same everywhere."""
-    state = PartialState()
+    state = join_processes()
     dtype = autocast_dtype(config.precision, state.device) if state.is_main_process else None
     return {value: name for name, value in AUTOCAST.items()}[broadcast_object_list([dtype])[0]]
 
