@@ -91,10 +91,11 @@ class Loop:
         self.optimizer.load_state_dict(optimizer)
 
     def save(self) -> None:
-        """Write the checkpoint (main process)."""
+        """Write the checkpoint (main process); no process goes on before, for a launcher ends all once one has left."""
         if self.accelerator.is_main_process:
             state, optimizer = self.objective.state(), self.optimizer.state_dict()
             save_checkpoint(self.folder / "checkpoint.pt", self.recipe.dump(), self.progress, state, optimizer)
+        self.accelerator.wait_for_everyone()
 
     def finish(self) -> None:
         """Mark the run as finished, so that it is not continued."""
