@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from torch import Tensor
 
 from etude.adapters.datasets import Track
@@ -104,6 +105,8 @@ class Loop:
 
     def scores(self, states: WindowFeatures, *, tune: bool) -> Scores:
         """Evaluate on the tracks of ``states``; ``tune`` chooses the thresholds on them first."""
+        if wrapper := self.model.reader.wrapper:  # each process has measured its own share of the batches
+            broadcast(list(wrapper.buffers()))
         with self.reporter.task("evaluation", len(states.windows.tracks)) as advance:
             return score_tracks(self.model, states, self.accelerator, self.part_size, advance, self.interruption, tune=tune)
 
