@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 from etude import __version__
 from etude.adapters.errors import Problem, UserError
 from etude.cli import cache, data, evaluate, inspect, merge, predict, pretrain, recipes, train
+from etude.cli.launched import speaks, tell_launcher, told_once
 
 REFUSALS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES})
 """What a full or protected disk answers, whichever library was writing."""
@@ -22,7 +23,8 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command named on the command line."""
         try:
-            return super().invoke(ctx)
+            with told_once():
+                return super().invoke(ctx)
         except UserError as error:
             problems = error.problems
         except OSError as error:
@@ -30,10 +32,12 @@ class Commands(TyperGroup):
                 raise
             problems = (Problem(str(error.strerror), str(error.filename or ""), "free some space or name another place"),)
         except KeyboardInterrupt:
-            typer.echo("interrupted", err=True)
+            if speaks():
+                typer.echo("interrupted", err=True)
             raise typer.Exit(130) from None
-        for problem in problems:
-            typer.echo(f"error: {problem}", err=True)
+        text = "\n".join(f"error: {problem}" for problem in problems)
+        typer.echo(text, err=True)
+        tell_launcher(text)
         raise typer.Exit(2)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +18,7 @@ def pretrain(
     """Pretrain a small backbone from scratch. An interrupted run (Ctrl-C) continues with the same command."""
     from etude.adapters.recipe.pretraining import load_pretrain_recipe
     from etude.cli.folders import run_and_out
+    from etude.cli.launched import speaks
     from etude.cli.progress import progress
     from etude.cli.resumable import resumable
 
@@ -28,7 +28,7 @@ def pretrain(
         from etude.adapters.pretraining.engine import pretrain as run_pretraining
     with resumable(fresh=fresh):
         run_pretraining(loaded, run, out, fresh=fresh)
-    if os.environ.get("RANK", "0") != "0":  # under 'accelerate launch', one process speaks for all
+    if not speaks():
         return
     size = sum(file.stat().st_size for file in out.iterdir()) / 1e6
     use = f"backbone: {{name: mert, weights: {out.absolute()}}}"

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 import typer
 
+from etude.cli.launched import speaks
+
 
 @contextmanager
 def resumable(*, fresh: bool) -> Iterator[None]:
@@ -15,5 +17,6 @@ def resumable(*, fresh: bool) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         again = "the same command without --fresh" if fresh else "the same command again"
-        typer.echo(f"interrupted; give {again} to continue", err=True)
+        if speaks():
+            typer.echo(f"interrupted; give {again} to continue", err=True)
         raise typer.Exit(130) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +19,7 @@ def train(
     """Train an adapter. An interrupted run (Ctrl-C) continues when the same command is given again."""
     from etude.adapters.recipe.schema import load_recipe
     from etude.cli.folders import run_and_out
+    from etude.cli.launched import speaks
     from etude.cli.progress import progress
     from etude.cli.resumable import resumable
 
@@ -31,7 +31,7 @@ def train(
         from etude.cli.scores import print_scores
     with resumable(fresh=fresh):
         run_training(loaded, run, out, fresh=fresh, cache=cache)
-    if os.environ.get("RANK", "0") != "0":  # under 'accelerate launch', one process speaks for all
+    if not speaks():
         return
     header = read_header(out)
     for split, scores in header.metrics.items():

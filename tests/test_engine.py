@@ -1,4 +1,4 @@
-"""The training loop: it learns, repeats itself, resumes, stops early, spreads over processes and stays small in memory."""
+"""The training loop: it learns, repeats itself, resumes, stops early and stays small in memory."""
 
 import json
 import os
@@ -103,27 +103,6 @@ def test_early_stopping_counts_validations_without_improvement(toy_recipe, tmp_p
     recipe = toy_recipe("train.epochs=20", "train.patience=2")
     engine.train(recipe, tmp_path / "run", tmp_path / "adapter")
     assert [row["metric"] for row in history(tmp_path / "run")] == [0.3, 0.5, 0.4, 0.5]
-
-
-def test_two_processes_give_the_metrics_of_one(toy_recipe, tmp_path):
-    """Without dropout the two differ by the order of sums only, and by means taken per process."""
-    recipe = tmp_path / "toy.yaml"
-    recipe.write_text(toy_recipe("heads.technique.dropout=0", "train.epochs=3", "train.patience=null").dump())
-    script = tmp_path / "adapt.py"
-    script.write_text("from etude.cli.app import main\nmain()\n")
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
-    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
-    environment = os.environ | {"ACCELERATE_USE_CPU": "true"}
-    for command, name in (([*launch, str(script)], "two"), (ADAPT, "one")):
-        arguments = ["train", str(recipe), "--run", str(tmp_path / name), "--out", str(tmp_path / f"{name}-adapter")]
-        done = subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr[-2000:]
-        assert done.stdout.count("adapter:") == 1
-    for two, one in zip(history(tmp_path / "two"), history(tmp_path / "one"), strict=True):
-        assert two["train_loss"] == pytest.approx(one["train_loss"], rel=0.02)
-        assert two["metric"] == pytest.approx(one["metric"], abs=0.1)
-    two, one = (artifact.load(tmp_path / f"{name}-adapter").metrics["test"]["technique"] for name in ("two", "one"))
-    assert two["frame_micro_f1"] == pytest.approx(one["frame_micro_f1"], abs=0.05)
 
 
 def test_peak_memory_does_not_grow_with_the_data(toy_root, tmp_path):

@@ -28,7 +28,9 @@ from etude.adapters.recipe.pretraining import PretrainRecipe
 from etude.adapters.storage.atomic import replace_file
 from etude.adapters.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from etude.adapters.training.interrupt import Interruption
+from etude.adapters.training.processes import join_processes
 from etude.adapters.training.reporter import Reporter
+from etude.adapters.training.run_folder import hold
 from etude.adapters.training.schedule import warmup_cosine
 
 HELD_OUT = 2**31
@@ -60,13 +62,14 @@ def pretrain(recipe: PretrainRecipe, run: Path, out: Path, *, fresh: bool = Fals
     """Train the backbone of ``recipe`` in the folder ``run`` and write it to ``out``; returns ``out``.
 
     Continues an interrupted run of the same recipe unless ``fresh``. Raises :class:`UserError` for missing or damaged sources,
-    a batch that the processes cannot share or a run folder of another recipe, and :class:`KeyboardInterrupt` after saving a
-    checkpoint.
+    a batch that the processes cannot share or a run folder that is in use or of another recipe, and
+    :class:`KeyboardInterrupt` after saving a checkpoint.
     """
     checkpoint = run / "checkpoint.pt"
     resumed = None if fresh else load_checkpoint(checkpoint, recipe.dump())
     if resumed and resumed[0].finished:
         raise UserError("is a finished run of this recipe", where=str(run), fix="pass --fresh to train it again")
+    join_processes()
     accelerator = Accelerator(mixed_precision="no")
     if recipe.train.batch_size % accelerator.num_processes:
         raise UserError(
@@ -78,10 +81,12 @@ def pretrain(recipe: PretrainRecipe, run: Path, out: Path, *, fresh: bool = Fals
     set_seed(recipe.seed)
     model = Pretrainer(recipe, len(composer.instruments)).to(accelerator.device)
     main = accelerator.is_main_process
-    if main:
-        _prepare(run, recipe, fresh=fresh)
-    accelerator.wait_for_everyone()
-    with Reporter(run, enabled=main) as reporter, Interruption(accelerator) as interruption:
+    reporter = Reporter(run, enabled=main)
+    stale = ("checkpoint.pt", "history.jsonl") if fresh else ()
+    with hold(run, accelerator, stale), reporter, Interruption(accelerator) as interruption:
+        if main:
+            with replace_file(run / "recipe.yaml") as partial:
+                partial.write_text(recipe.dump(), encoding="utf-8")
         loop = _Loop(recipe, model, composer, accelerator, run)
         if resumed:
             loop.restore(*resumed)
@@ -96,23 +101,11 @@ def pretrain(recipe: PretrainRecipe, run: Path, out: Path, *, fresh: bool = Fals
                 if interruption.requested():
                     loop.save()
                     raise KeyboardInterrupt
-    if main:
-        write_backbone(out, recipe, composer, model.backbone, loop.progress.history)
-    loop.progress.finished = True
-    loop.save()
-    accelerator.wait_for_everyone()
+        if main:
+            write_backbone(out, recipe, composer, model.backbone, loop.progress.history)
+        loop.progress.finished = True
+        loop.save()
     return out
-
-
-def _prepare(run: Path, recipe: PretrainRecipe, *, fresh: bool) -> None:
-    """Create the run folder only now that recipe and sources are known to be sound, and drop what is stale in it."""
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-        for name in ("checkpoint.pt", "history.jsonl") if fresh else ():
-            (run / name).unlink(missing_ok=True)
-        (run / "recipe.yaml").write_text(recipe.dump(), encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot be written to: {error.strerror}", where=str(run), fix="name another folder") from None
 
 
 class _Loop:
@@ -138,10 +131,12 @@ class _Loop:
         self.optimizer.load_state_dict(optimizer)
 
     def save(self) -> None:
+        """Write the checkpoint (main process); no process goes on before, for a launcher ends all once one has left."""
         if self.accelerator.is_main_process:
             state = {name: value.detach().cpu() for name, value in self.model.state_dict().items()}
             path = self.folder / "checkpoint.pt"
             save_checkpoint(path, self.recipe.dump(), self.progress, state, self.optimizer.state_dict())
+        self.accelerator.wait_for_everyone()
 
     def step(self) -> None:
         """One optimizer update."""

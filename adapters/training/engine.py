@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, set_seed
 
 from etude.adapters import registry
@@ -27,7 +27,9 @@ from etude.adapters.training.finish import round_to, write_artifact
 from etude.adapters.training.interrupt import Interruption
 from etude.adapters.training.loop import AUTOCAST, Loop
 from etude.adapters.training.precision import autocast_dtype
+from etude.adapters.training.processes import join_processes
 from etude.adapters.training.reporter import Reporter
+from etude.adapters.training.run_folder import hold
 from etude.adapters.training.share import share_of
 from etude.adapters.training.starting_point import start_from
 
@@ -36,8 +38,8 @@ def train(recipe: Recipe, run: Path, out: Path, *, fresh: bool = False, cache: b
     """Train ``recipe`` in the folder ``run`` and write the artifact to ``out``; returns ``out``.
 
     Continues an interrupted run of the same recipe unless ``fresh``. Without ``cache``, frozen states are computed at every
-    step. Raises :class:`UserError` for faulty data, a run folder of another recipe or an ``init_from`` that does not fit, and
-    :class:`KeyboardInterrupt` after saving a checkpoint.
+    step. Raises :class:`UserError` for faulty data, a run folder that is in use or of another recipe or an ``init_from`` that
+    does not fit, and :class:`KeyboardInterrupt` after saving a checkpoint.
     """
     checkpoint = run / "checkpoint.pt"
     resumed = None if fresh else load_checkpoint(checkpoint, recipe.dump())
@@ -51,9 +53,9 @@ def train(recipe: Recipe, run: Path, out: Path, *, fresh: bool = False, cache: b
     _check_metric(recipe.train.metric, model)
     origin, start = start_from(model, recipe, Path(recipe.init_from)) if recipe.init_from else (None, "")
     model.to(accelerator.device)
-    _prepare(run, checkpoint if fresh else None)
     reporter = Reporter(run, enabled=accelerator.is_main_process)
-    with reporter, Interruption(accelerator) as interruption:
+    stale = ("checkpoint.pt",) if fresh else ()
+    with hold(run, accelerator, stale), reporter, Interruption(accelerator) as interruption:
         loop = Loop(recipe, model, tracks, accelerator, reporter, interruption, run, FeatureStore() if cache else None)
         loop.prepare()
         if resumed:
@@ -73,14 +75,13 @@ def train(recipe: Recipe, run: Path, out: Path, *, fresh: bool = False, cache: b
         if accelerator.is_main_process:
             licence = joined_licence(dataset.licence, *([origin.manifest.data_licence] if origin else []))
             write_artifact(out, recipe, dataset.config.name, licence, model, loop.fingerprint, metrics)
-            loop.finish()
-        accelerator.wait_for_everyone()
+        loop.finish()
     return out
 
 
 def _mixed_precision(config: TrainConfig) -> str:
     """Accelerate's name for the precision; the main process chooses, since what it measures is not the same everywhere."""
-    state = PartialState()
+    state = join_processes()
     dtype = autocast_dtype(config.precision, state.device) if state.is_main_process else None
     return {value: name for name, value in AUTOCAST.items()}[broadcast_object_list([dtype])[0]]
 
@@ -106,13 +107,3 @@ def _check_metric(metric: str, model: AdaptedModel) -> None:
     known = flatten({name: head.score([], [], head.frame_rate(rate)) for name, head in heads.items()})
     if metric not in known:
         raise UserError(f"no score '{metric}'", where="train.metric", fix=nearest(metric, known))
-
-
-def _prepare(run: Path, stale: Path | None) -> None:
-    """Create the run folder only now that recipe and data are known to be sound, and drop the ``stale`` checkpoint."""
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-        if stale is not None:
-            stale.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot be written to: {error.strerror}", where=str(run), fix="name another folder") from None

@@ -27,6 +27,8 @@ class Interruption:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
         if self._previous is not None:
             signal.signal(signal.SIGINT, self._previous)
+        if self._flag and isinstance(value, RuntimeError) and self.accelerator.num_processes > 1:
+            raise KeyboardInterrupt from None  # another process, interrupted as well, was the first to leave
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._flag:

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from torch import Tensor
 
 from etude.adapters.datasets import Track
@@ -91,10 +92,11 @@ class Loop:
         self.optimizer.load_state_dict(optimizer)
 
     def save(self) -> None:
-        """Write the checkpoint (main process)."""
+        """Write the checkpoint (main process); no process goes on before, for a launcher ends all once one has left."""
         if self.accelerator.is_main_process:
             state, optimizer = self.objective.state(), self.optimizer.state_dict()
             save_checkpoint(self.folder / "checkpoint.pt", self.recipe.dump(), self.progress, state, optimizer)
+        self.accelerator.wait_for_everyone()
 
     def finish(self) -> None:
         """Mark the run as finished, so that it is not continued."""
@@ -103,6 +105,8 @@ class Loop:
 
     def scores(self, states: WindowFeatures, *, tune: bool) -> Scores:
         """Evaluate on the tracks of ``states``; ``tune`` chooses the thresholds on them first."""
+        if wrapper := self.model.reader.wrapper:  # each process has measured its own share of the batches
+            broadcast(list(wrapper.buffers()))
         with self.reporter.task("evaluation", len(states.windows.tracks)) as advance:
             return score_tracks(self.model, states, self.accelerator, self.part_size, advance, self.interruption, tune=tune)
 
