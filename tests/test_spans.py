@@ -213,7 +213,7 @@ def test_long_runs_are_computed_in_parts_with_the_same_values_and_gradients(meth
         output = model(read, runs)
         assert output.logits["short"]["shown"].shape[0] == 7
         assert output.logits["long"]["shown"].shape[:2] == (2, -(-5 * window // 5))
-        assert (output.mixed is None) == (at_once == 2)
+        assert (output.context is None) == (at_once == 2)
         sum(values.square().sum() for outputs in output.logits.values() for values in outputs.values()).backward()
         gradients = {name: p.grad.clone() for name, p in model.named_trainable()}
         results.append((output.logits, gradients))
