@@ -13,7 +13,7 @@ import soundfile
 from accelerate import Accelerator
 from typer.testing import CliRunner
 
-from etude.adapters.pretraining.soundfonts import SoundFonts
+from etude.adapters.sound.synthesis import FluidSynth
 from etude.cli.app import app
 
 try:
@@ -88,7 +88,7 @@ def test_a_file_that_is_no_soundfont(recipe):
 
 @needs_synthesiser
 def test_soundfonts_without_instruments(recipe, monkeypatch):
-    monkeypatch.setattr(SoundFonts, "_instruments", lambda self: ())
+    monkeypatch.setattr(FluidSynth, "presets", lambda self: {})
     assert error(recipe) == f"{SOUNDFONT}: holds no instrument of General MIDI (add a SoundFont that does)"
 
 
