@@ -94,6 +94,7 @@ def notes(tmp_path_factory):
 def composer(notes=None, **options):
     """Without effects and mixup unless they are among ``options``."""
     recipe = {
+        "task": "pretraining",
         "name": "toy",
         "soundfonts": ({"path": "any.sf2", "title": "any", "licence": "mit"},),
         "shape": {"sample_rate": RATE},

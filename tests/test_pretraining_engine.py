@@ -30,6 +30,7 @@ from etude.adapters.training.interrupt import Interruption
 from etude.cli.app import app
 
 RECIPE = """
+task: pretraining
 name: toy
 soundfonts: [{path: /srv/any.sf2, title: Any GM, licence: mit}]
 shape:
@@ -298,6 +299,7 @@ def objectives(**targets):
         "num_hidden_layers": STATES - 1,
     }
     recipe = PretrainRecipe(
+        task="pretraining",
         name="toy",
         soundfonts=({"path": "x.sf2", "title": "x", "licence": "mit"},),
         shape=shape,

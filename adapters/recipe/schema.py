@@ -6,7 +6,6 @@ Every problem is reported at once, with its path in the file and a remedy.
 
 from __future__ import annotations
 
-import os
 import re
 import typing
 from collections.abc import Sequence
@@ -21,11 +20,11 @@ from etude.adapters import registry
 from etude.adapters.backbones import BackboneConfig
 from etude.adapters.config import Location, StrictModel
 from etude.adapters.datasets import DatasetConfig
-from etude.adapters.errors import Problem, UserError, nearest
+from etude.adapters.errors import Problem, UserError
 from etude.adapters.methods import MethodConfig
 from etude.adapters.recipe.problems import KINDS, explain
+from etude.adapters.recipe.reading import read_fields, read_recipe
 from etude.adapters.sound.augment import AugmentConfig
-from etude.recipes import packaged
 
 
 class _Unnamed(BaseModel, strict=True):
@@ -92,6 +91,7 @@ H = TypeVar("H", bound=BaseModel)
 class RecipeOf(StrictModel, Generic[D, B, M, H]):
     """A recipe with its sections' own types."""
 
+    task: Literal["training"] = "training"
     name: Annotated[str, AfterValidator(plain_name)]
     seed: int = Field(0, ge=0, lt=2**32)
     init_from: Location | None = None
@@ -120,32 +120,9 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     return parse_recipe(text, overrides, where=where)
 
 
-def read_recipe(path: str | Path) -> tuple[str, str]:
-    """The text of a recipe file, or of a packaged recipe by name, and the file's name. Raises :class:`UserError`."""
-    file = Path(path)
-    if not os.path.isfile(file):
-        known = packaged()
-        if file.stem not in known or (file.parent != Path() and file.parent.name != "recipes"):
-            raise UserError("no such recipe", where=str(path), fix=nearest(file.stem, known))
-        file = known[file.stem]
-    try:
-        text = file.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise UserError("is not a UTF-8 text file", where=str(file), fix="save it as UTF-8") from None
-    except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}", where=str(file), fix="check its permissions") from None
-    return text, file.name
-
-
 def parse_recipe(text: str, overrides: Sequence[str] = (), *, where: str = "recipe") -> Recipe:
     """The recipe in ``text`` (YAML). Raises :class:`UserError` listing every problem."""
-    raw = read_yaml(text, where)
-    if not isinstance(raw, dict):
-        raise UserError("is not a YAML mapping", where=where, fix="start from 'adapt recipes cp demo'")
-    if is_for_pretraining(raw):
-        raise UserError("is a recipe for pretraining a backbone", where=where, fix="use it with 'adapt pretrain'")
-    for override in overrides:
-        override_fields(raw, override)
+    raw = read_fields(text, overrides, "training", where)
     model, problems = _model_for(raw, where)
     try:
         recipe = model.model_validate(raw)
@@ -154,54 +131,6 @@ def parse_recipe(text: str, overrides: Sequence[str] = (), *, where: str = "reci
     if problems:
         raise UserError(problems)
     return typing.cast(Recipe, recipe)
-
-
-def is_for_pretraining(raw: Any) -> bool:
-    """Whether a recipe as read from YAML is for ``adapt pretrain``, which renders notes, rather than for ``adapt train``."""
-    return isinstance(raw, dict) and "soundfonts" in raw
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses keys given twice, of which YAML keeps the last, and keys that YAML does not take for text (``on``, ``1``)."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
-            if not isinstance(key, yaml.ScalarNode):
-                continue  # refused by yaml itself
-            textual = key.tag.rpartition(":")[2] in ("str", "merge")
-            if not textual or key.value in seen:
-                fault = "is given twice" if textual else "needs quotes"
-                raise yaml.constructor.ConstructorError(problem=f"the key {key.value!r} {fault}", problem_mark=key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-def read_yaml(text: str, where: str) -> Any:
-    """Parse YAML. Raises :class:`UserError` with the line."""
-    try:
-        return yaml.load(text, _Loader)
-    except Exception as error:  # a tag that does not fit its value (!!bool x) escapes as whatever the constructor runs into
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark and "\n" in text else ""
-        reason = getattr(error, "problem", None) or next(iter(str(error).splitlines()), type(error).__name__)
-        raise UserError(f"cannot be read as YAML: {reason}", where=f"{where}{line}") from None
-
-
-def override_fields(raw: dict[str, Any], override: str) -> None:
-    """Put ``section.field=value`` into ``raw``. Raises :class:`UserError`."""
-    key, separator, value = override.partition("=")
-    *parents, last = key.split(".")
-    if not separator or not all((*parents, last)):
-        raise UserError(f"{override!r} is not an override", fix="write section.field=value, e.g. train.lr=1e-3")
-    section = raw
-    for parent in parents:
-        if section.get(parent) is None:
-            section[parent] = {}
-        section = section[parent]
-        if not isinstance(section, dict):
-            raise UserError(f"'{parent}' is not a section", where=f"override {override!r}")
-    section[last] = read_yaml(value, f"override {override!r}")
 
 
 def _model_for(raw: dict[str, Any], where: str) -> tuple[type[StrictModel], list[Problem]]:

@@ -1,0 +1,120 @@
+"""A recipe as it was written: which file it is, what it is for, and its fields with those given on the command line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from etude.adapters.errors import UserError, nearest
+from etude.recipes import packaged
+
+
+class Task(NamedTuple):
+    """What is done with a recipe: in words, by which command of ``adapt``, and a packaged one to start from."""
+
+    words: str
+    command: str
+    example: str
+
+
+TASKS = {
+    "training": Task("training an adapter", "train", "demo"),
+    "pretraining": Task("pretraining a backbone", "pretrain", "nano"),
+}
+"""By what the field ``task`` of a recipe says."""
+
+
+def read_recipe(path: str | Path) -> tuple[str, str]:
+    """The text of a recipe file, or of a packaged recipe by name, and the file's name. Raises :class:`UserError`."""
+    file = Path(path)
+    if not os.path.isfile(file):
+        known = packaged()
+        if file.stem not in known or (file.parent != Path() and file.parent.name != "recipes"):
+            raise UserError("no such recipe", where=str(path), fix=nearest(file.stem, known))
+        file = known[file.stem]
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise UserError("is not a UTF-8 text file", where=str(file), fix="save it as UTF-8") from None
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror}", where=str(file), fix="check its permissions") from None
+    return text, file.name
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses keys given twice, of which YAML keeps the last, and keys that YAML does not take for text (``on``, ``1``)."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if not isinstance(key, yaml.ScalarNode):
+                continue  # refused by yaml itself
+            textual = key.tag.rpartition(":")[2] in ("str", "merge")
+            if not textual or key.value in seen:
+                fault = "is given twice" if textual else "needs quotes"
+                raise yaml.constructor.ConstructorError(problem=f"the key {key.value!r} {fault}", problem_mark=key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(text: str, where: str) -> Any:
+    """Parse YAML. Raises :class:`UserError` with the line."""
+    try:
+        return yaml.load(text, _Loader)
+    except Exception as error:  # a tag that does not fit its value (!!bool x) escapes as whatever the constructor runs into
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark and "\n" in text else ""
+        reason = getattr(error, "problem", None) or next(iter(str(error).splitlines()), type(error).__name__)
+        raise UserError(f"cannot be read as YAML: {reason}", where=f"{where}{line}") from None
+
+
+def override_fields(raw: dict[str, Any], override: str) -> None:
+    """Put ``section.field=value`` into ``raw``. Raises :class:`UserError`."""
+    key, separator, value = override.partition("=")
+    *parents, last = key.split(".")
+    if not separator or not all((*parents, last)):
+        raise UserError(f"{override!r} is not an override", fix="write section.field=value, e.g. train.lr=1e-3")
+    section = raw
+    for parent in parents:
+        if section.get(parent) is None:
+            section[parent] = {}
+        section = section[parent]
+        if not isinstance(section, dict):
+            raise UserError(f"'{parent}' is not a section", where=f"override {override!r}")
+    section[last] = read_yaml(value, f"override {override!r}")
+
+
+def task_of(path: str | Path) -> str:
+    """The task of a recipe file, or of a packaged recipe by name. Raises :class:`UserError`."""
+    text, where = read_recipe(path)
+    return _task(read_yaml(text, where), where)
+
+
+def _task(raw: Any, where: str) -> str:
+    """What a recipe as read from YAML is for: training where it does not say. Raises :class:`UserError` for anything unknown."""
+    if not isinstance(raw, dict):
+        return "training"
+    if "soundfonts" in raw and "task" not in raw:  # what recipes for pretraining were known by before they named it
+        raise UserError("does not say that it is for pretraining", where=where, fix="add 'task: pretraining'")
+    task = raw.get("task", "training")
+    if task not in tuple(TASKS):
+        raise UserError(f"should be {' or '.join(map(repr, TASKS))}", where=f"{where}: task")
+    return str(task)
+
+
+def read_fields(text: str, overrides: Sequence[str], task: str, where: str) -> dict[str, Any]:
+    """The fields of a recipe for ``task`` in ``text`` (YAML), with ``overrides``. Raises :class:`UserError` for another one."""
+    raw = read_yaml(text, where)
+    if not isinstance(raw, dict):
+        raise UserError("is not a YAML mapping", where=where, fix=f"start from 'adapt recipes cp {TASKS[task].example}'")
+    for override in overrides:
+        override_fields(raw, override)
+    found = _task(raw, where)
+    if found != task:
+        words, command, _ = TASKS[found]
+        raise UserError(f"is a recipe for {words}", where=where, fix=f"use it with 'adapt {command}'")
+    return raw
