@@ -1,14 +1,17 @@
-"""``adapt data check``."""
+"""``adapt data check``, and how data sets are named on the command line."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
     from etude.adapters.annotations import Annotation
+    from etude.adapters.datasets import Dataset
 
 MOST_LISTED = 60
 """Of more classes, only the number and the sizes are shown."""
@@ -33,7 +36,6 @@ def check(
     from rich.table import Table
 
     from etude.adapters.errors import UserError
-    from etude.cli.dataset import dataset_of
 
     dataset = dataset_of(recipe, overrides or [])
     tracks, problems = dataset.check()
@@ -72,3 +74,17 @@ def _listed(counts: Counter[str]) -> str:
     if len(counts) > MOST_LISTED:
         return f"{len(counts)} classes of {min(counts.values())} to {max(counts.values())} each"
     return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+
+
+def dataset_of(name: str, overrides: Sequence[str] = (), techniques: Sequence[str] | None = None) -> Dataset:
+    """The data set of a recipe, or of a manifest CSV whose class order is ``techniques``. Raises :class:`UserError`."""
+    from etude.adapters.model.build import build_dataset
+    from etude.adapters.recipe.schema import load_recipe
+    from etude.adapters.registry import find
+
+    if not name.endswith(".csv"):
+        return build_dataset(load_recipe(name, overrides))
+    kind, file = find("datasets", "manifest"), Path(name)
+    config = kind.Config(name="manifest", root=str(file.parent), file=file.name, techniques=techniques)
+    dataset: Dataset = kind(config)
+    return dataset

@@ -39,7 +39,7 @@ def evaluate(
         from etude.adapters.states.window_set import WindowSet
         from etude.adapters.storage.feature_store import FeatureStore
         from etude.adapters.training.evaluation import evaluate as score
-        from etude.cli.dataset import dataset_of
+        from etude.cli.data import dataset_of
         from etude.cli.scores import print_scores
 
         trained = load(adapter)

@@ -24,7 +24,7 @@ from pydantic import Field, model_validator
 from etude.adapters.annotations import Note
 from etude.adapters.datasets import SPLITS, Dataset, DatasetConfig, Split, Track
 from etude.adapters.datasets._parts.phrases import Phrase, write_phrases
-from etude.adapters.datasets.manifest import Manifest, ManifestConfig
+from etude.adapters.datasets.manifest import ManifestConfig, ManifestDataset
 from etude.adapters.errors import Problem, UserError
 from etude.adapters.sound.performance import DAMPING, Bend, Performance, PlayedNote, Stroke, portamento, repeated, vibrato
 from etude.adapters.sound.synthesis import MidiRenderer, Preset, Voice, voice
@@ -220,7 +220,7 @@ class SoundfontPhrases(Dataset):
             root = str(self.folder())
         except UserError as error:
             return [], list(error.problems)
-        return Manifest(ManifestConfig(name="manifest", root=root, techniques=self.techniques, licence=LICENCE)).check()
+        return ManifestDataset(ManifestConfig(name="manifest", root=root, techniques=self.techniques, licence=LICENCE)).check()
 
     def _phrases(self) -> Iterator[Phrase]:
         config = self.config

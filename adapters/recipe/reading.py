@@ -95,7 +95,7 @@ def task_of(path: str | Path) -> str:
 
 
 def _task(raw: Any, where: str) -> str:
-    """What a recipe as read from YAML is for: training where it does not say. Raises :class:`UserError` for anything unknown."""
+    """What a recipe as read from YAML is for, training where it does not say. Raises :class:`UserError` for anything else."""
     if not isinstance(raw, dict):
         return "training"
     if "soundfonts" in raw and "task" not in raw:  # what recipes for pretraining were known by before they named it
