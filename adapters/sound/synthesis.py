@@ -70,7 +70,7 @@ class Preset:
 
 
 class Synthesiser(ABC):
-    """Plays notes on a preset, without reverb and chorus, which would blur where they end."""
+    """Plays notes on a preset, with reverb and chorus turned off, which would blur where they end."""
 
     sample_rate: int
     """Hz."""
