@@ -1,4 +1,4 @@
-"""``adapt data check``."""
+"""``adapt data check``, and how data sets are named on the command line."""
 
 from __future__ import annotations
 

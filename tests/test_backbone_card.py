@@ -17,6 +17,7 @@ HISTORY = [
 ]
 RECORDED = {("karo bass", "CC0-1.0"), ("karo bass", "CC-BY-4.0"), ("a|b", "my own")}
 RECIPE = {
+    "task": "pretraining",
     "name": "toy-1",
     "soundfonts": (
         {"path": "/srv/private/One Two.sf2", "title": "One GM | by Jo", "licence": "mit"},

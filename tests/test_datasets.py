@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from etude.adapters.datasets import note_phrases
 from etude.adapters.datasets._parts.phrases import Phrase, write_phrases
 from etude.adapters.datasets.guzheng_tech99 import GuzhengTech99
-from etude.adapters.datasets.manifest import Manifest
+from etude.adapters.datasets.manifest import ManifestDataset
 from etude.adapters.datasets.note_phrases import NotePhrases
 from etude.adapters.errors import UserError
 from etude.adapters.sound.audio import read_window
@@ -46,7 +46,7 @@ def labelled(folder, rows, header="audio,events,split"):
 
 
 def manifest(root, **options):
-    return Manifest(Manifest.Config(name="manifest", root=str(root), **options))
+    return ManifestDataset(ManifestDataset.Config(name="manifest", root=str(root), **options))
 
 
 def whats(problems):

@@ -80,7 +80,7 @@ def test_constraints_pin_every_direct_dependency_within_its_range() -> None:
 def test_recipe_says_how_to_run_it(name: str) -> None:
     text = packaged()[name].read_text(encoding="utf-8")
     header = takewhile(lambda line: line.startswith("#"), text.splitlines())
-    command = "pretrain" if "\nsoundfonts:" in text else "train"
+    command = "pretrain" if "\ntask: pretraining\n" in text else "train"
     assert f"adapt {command} recipes/{name}.yaml" in "\n".join(header)
 
 

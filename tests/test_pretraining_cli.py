@@ -13,7 +13,7 @@ import soundfile
 from accelerate import Accelerator
 from typer.testing import CliRunner
 
-from etude.adapters.pretraining.soundfonts import SoundFonts
+from etude.adapters.sound.synthesis import FluidSynth
 from etude.cli.app import app
 
 try:
@@ -24,6 +24,7 @@ except (ImportError, OSError):
 needs_synthesiser = pytest.mark.skipif(fluidsynth is None, reason="FluidSynth is not installed")
 SOUNDFONT = Path(pretty_midi.__file__).parent / "TimGM6mb.sf2"
 RECIPE = """
+task: pretraining
 name: toy
 soundfonts: [{{path: {soundfont}, title: Tim, licence: gpl-2.0}}]
 recordings: {{notes: {notes}, sources: [own]}}
@@ -88,7 +89,7 @@ def test_a_file_that_is_no_soundfont(recipe):
 
 @needs_synthesiser
 def test_soundfonts_without_instruments(recipe, monkeypatch):
-    monkeypatch.setattr(SoundFonts, "_instruments", lambda self: ())
+    monkeypatch.setattr(FluidSynth, "presets", lambda self: {})
     assert error(recipe) == f"{SOUNDFONT}: holds no instrument of General MIDI (add a SoundFont that does)"
 
 
@@ -138,6 +139,7 @@ def test_a_selection_without_notes(recipe, tmp_path):
     ("override", "expected"),
     [
         ("recordngs=null", "toy.yaml: recordngs: unknown key 'recordngs' (did you mean 'recordings'?)"),
+        ("task=pretrain", "toy.yaml: task: should be 'training' or 'pretraining'"),
         ("train.step=3", "toy.yaml: train.step: unknown key 'step' (did you mean 'steps'?)"),
         ("recordings.split=test", "toy.yaml: recordings.split: should be 'train', got 'test'"),
         ("soundfonts=[]", "toy.yaml: soundfonts: should hold at least 1, got []"),
@@ -172,9 +174,21 @@ def test_recipes_of_the_other_command(recipe):
     assert error("demo") == "demo.yaml: is a recipe for training an adapter (use it with 'adapt train')"
     expected = "toy.yaml: is a recipe for pretraining a backbone (use it with 'adapt pretrain')"
     assert error(recipe, command="train") == expected
+    assert error(recipe, "task=training").startswith("toy.yaml: is a recipe for training an adapter")
     assert error("nothing.yaml").startswith("nothing.yaml: no such recipe (")
     recipe.write_text("- a list\n")
     assert error(recipe).startswith("toy.yaml: is not a YAML mapping")
+
+
+@pytest.mark.parametrize("command", ["pretrain", "train"])
+def test_a_recipe_from_before_there_was_a_task(recipe, command):
+    recipe.write_text(recipe.read_text().replace("task: pretraining\n", ""))
+    expected = "toy.yaml: does not say that it is for pretraining (add 'task: pretraining')"
+    assert error(recipe, command=command) == expected
+    assert error("check", recipe, command="recipes") == expected
+    if command == "pretrain":
+        fixed = error(recipe, "task=pretraining", "train.step=3")
+        assert fixed == "toy.yaml: train.step: unknown key 'step' (did you mean 'steps'?)"
 
 
 def test_a_backbone_is_not_replaced_unasked(recipe):

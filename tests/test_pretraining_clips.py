@@ -1,44 +1,82 @@
-"""Clips and their labels against what was laid into them; mixup against its formula."""
+"""Clips and their labels against what was laid into them, motion against the pitch that is measured in them, mixup against its
+formula, masks against loops; and every effect does what it is called.
+"""
+
+import sys
+from dataclasses import fields
 
 import numpy as np
 import pytest
 import soundfile
 from numpy.random import default_rng
+from scipy.signal import convolve, hilbert
 
+from etude.adapters.errors import UserError
 from etude.adapters.pretraining import clips as module
-from etude.adapters.pretraining.clips import PITCHES, Composer
-from etude.adapters.pretraining.soundfonts import LOWEST, Instrument, Preset, Rendered
+from etude.adapters.pretraining.clips import MOTION_SECONDS, PITCHES, Clips, Composer
+from etude.adapters.pretraining.effects import Effects
+from etude.adapters.pretraining.instruments import LOWEST, Instrument, RenderedNote
 from etude.adapters.pretraining.techniques import PLAYERS, TECHNIQUES
-from etude.adapters.pretraining.timbre import DESCRIPTORS
-from etude.adapters.recipe.pretraining import PretrainRecipe
+from etude.adapters.pretraining.timbre import DESCRIPTORS, describe
+from etude.adapters.recipe.pretraining import EffectsConfig, PretrainRecipe
+from etude.adapters.sound.spans import trim
+from etude.adapters.sound.synthesis import Preset
 
 RATE, HOP = 8000, 320
+SUNG_RATE, SUNG_FRAMES = 24_000, 120
+DRUM = 2
+INSTRUMENTS = tuple(Instrument(name, (Preset(0),), key) for name, key in (("a", None), ("b", None), ("d", 38)))
+MOVING = ("vibrato", "upward_portamento", "downward_portamento", "trill")
+EFFECTS = ("noise", "gain", "highpass", "lowpass", "delay", "pitch_shift", "reverb")
 FIELDS = ("audio", "instrument", "technique", "pitch", "pitch_mask", "onset", "timbre", "timbre_mask", "motion", "motion_mask")
 
 
 class Sines:
     """Stands in for SoundFonts: two instruments, one of them with techniques, and a drum; ``level`` 0 is silence."""
 
-    level = 1.0
+    level, instruments, shares = 1.0, INSTRUMENTS, np.array([0.4, 0.4, 0.2])
 
     def __init__(self, paths, sample_rate):
         self.sample_rate = sample_rate
-        self.instruments = tuple(
-            Instrument(name, (Preset(0, 0, 0),), key) for name, key in (("a", None), ("b", None), ("d", 38))
-        )
-        self.shares = np.array([0.4, 0.4, 0.2])
 
     def draw(self, instrument, plain, longest, rng):
         pitch = rng.uniform(40, 90)
         times = np.arange(int(rng.uniform(0.1, longest) * self.sample_rate)) / self.sample_rate
         samples = (self.level * np.sin(2 * np.pi * 440 * 2 ** ((pitch - 69) / 12) * times)).astype(np.float32)
         technique = TECHNIQUES[rng.integers(len(TECHNIQUES))] if instrument.name == "a" else None
-        return Rendered(samples, None if instrument.key else pitch, technique, PLAYERS["plain"](longest, rng))
+        return RenderedNote(samples, None if instrument.key else pitch, technique, PLAYERS["plain"](longest, rng))
+
+
+class Sung:
+    """Stands in for SoundFonts: sines that move as the technique says, under a silence at first; and a drum."""
+
+    techniques, instruments, shares = tuple(PLAYERS), INSTRUMENTS, Sines.shares
+
+    def __init__(self, paths, sample_rate):
+        self.drawn = []
+
+    def draw(self, instrument, plain, longest, rng):
+        technique = "plain" if instrument.key else self.techniques[rng.integers(len(self.techniques))]
+        performance, pitch = PLAYERS[technique](rng.uniform(0.3, 1.0), rng), rng.uniform(60, 80)
+        pitches = np.full(round(min(longest, performance.seconds) * SUNG_RATE), pitch)
+        for index in range(len(pitches)):
+            time = index / SUNG_RATE
+            pitches[index] += sum(stroke.above for stroke in performance.strokes if stroke.start <= time < stroke.stop)
+            pitches[index] += performance.bend.curve(time) if performance.bend else 0
+        samples = np.sin(2 * np.pi * np.cumsum(440 * 2 ** ((pitches - 69) / 12)) / SUNG_RATE)
+        samples[: int(rng.uniform(0, 0.15) * SUNG_RATE) if len(samples) > 0.25 * SUNG_RATE else 0] = 0
+        self.drawn.append(RenderedNote(samples.astype(np.float32), None if instrument.key else pitch, technique, performance))
+        return self.drawn[-1]
 
 
 @pytest.fixture(autouse=True)
 def sines(monkeypatch):
-    monkeypatch.setattr(module, "SoundFonts", Sines)
+    monkeypatch.setattr(module, "SampledInstruments", Sines)
+
+
+@pytest.fixture
+def sung(monkeypatch):
+    monkeypatch.setattr(module, "SampledInstruments", Sung)
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +94,7 @@ def notes(tmp_path_factory):
 def composer(notes=None, **options):
     """Without effects and mixup unless they are among ``options``."""
     recipe = {
+        "task": "pretraining",
         "name": "toy",
         "soundfonts": ({"path": "any.sf2", "title": "any", "licence": "mit"},),
         "shape": {"sample_rate": RATE},
@@ -95,7 +134,7 @@ def truth(laid, frames, instruments, shift=0.0):
                 found["technique"][frame, note.technique] += 1
             if note.pitch is not None:
                 found["pitch"][frame, round(note.pitch + shift) - LOWEST] = 1
-            elif note.instrument != 2:  # the drum has none
+            elif note.instrument != DRUM:  # which has none
                 found["pitch_mask"][frame] = 0
     for name in ("instrument", "technique"):
         found[name] /= np.maximum(found[name].sum(1, keepdims=True), 1)
@@ -242,3 +281,233 @@ def test_a_pitch_shift_moves_the_labels(notes):
         np.testing.assert_array_equal(batch.pitch[0], expected["pitch"])
         moved += not np.array_equal(batch.pitch, plain.batch(step, range(1)).pitch)
     assert moved > 3
+
+
+def singing(notes=None, **options):
+    """At 24 kHz, of single notes unless ``options`` say more."""
+    single = {"shape": {}, "clips": {"seconds": SUNG_FRAMES * HOP / SUNG_RATE}, "concatenation": None}
+    return composer(notes, **(single | options))
+
+
+def singles(technique, monkeypatch, count=12):
+    """Clips of one pitched note each, with what was drawn."""
+    monkeypatch.setattr(Sung, "techniques", (technique,))
+    made = singing()
+    for step in range(count):
+        batch, drawn = made.batch(step, range(1)), made.sampled.drawn[-1]
+        if drawn.pitch is not None:
+            yield batch, drawn
+
+
+def heard(audio):
+    """A function from a sample's number to the pitch around it; ``None`` at an edge or a step."""
+    phase = np.unwrap(np.angle(hilbert(audio.astype(np.float64))))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        pitches = 69 + 12 * np.log2(np.abs(np.gradient(phase)) * SUNG_RATE / (2 * np.pi) / 440)
+    loud = np.abs(audio) > 0.05 * np.abs(audio).max()
+
+    def at(centre):
+        centre = int(centre)
+        if not 480 <= centre < len(audio) - 480:
+            return None
+        around = np.flatnonzero(loud[centre - 480 : centre + 480])
+        if np.diff(around, prepend=-1, append=960).max() > 12:
+            return None  # it does not sound all the time
+        if abs(np.median(pitches[centre - 240 : centre - 120]) - np.median(pitches[centre + 120 : centre + 240])) > 0.5:
+            return None
+        return float(np.median(pitches[centre - 36 : centre + 36]))
+
+    return at
+
+
+@pytest.mark.parametrize("technique", MOVING)
+def test_motion_and_pitch_are_those_that_are_heard(technique, monkeypatch, sung):
+    known, compared, classes = 0, 0, set()
+    for batch, drawn in singles(technique, monkeypatch):
+        at, motion = heard(batch.audio[0]), batch.motion[0]
+        known += int(batch.motion_mask.sum())
+        first = int(np.flatnonzero(batch.motion_mask[0])[0])
+        for frame in np.flatnonzero(batch.motion_mask[0]):
+            now, then = (at((frame + 0.5) * HOP + shift * SUNG_RATE) for shift in (0, MOTION_SECONDS))
+            if now is None:
+                continue
+            compared += 1
+            assert motion[frame, 0] == pytest.approx(now - drawn.pitch, abs=0.06), (frame, first)
+            if abs(now % 1 - 0.5) > 0.07:
+                (label,) = np.flatnonzero(batch.pitch[0, frame])
+                assert label + LOWEST == round(now), frame
+                classes.add((label + LOWEST) - round(drawn.pitch))
+            if then is not None:
+                assert motion[frame, 1] == pytest.approx(then - now, abs=0.08), (frame, first)
+    assert compared > 0.6 * known > 100
+    assert len(classes) > 1, "the labels move"
+
+
+@pytest.mark.parametrize("technique", [name for name in PLAYERS if name not in MOVING])
+def test_notes_that_keep_their_pitch_have_no_motion_and_it_is_known(technique, monkeypatch, sung):
+    for batch, drawn in singles(technique, monkeypatch, count=5):
+        assert not batch.motion.any()
+        assert batch.motion_mask.sum() > 2
+        assert np.flatnonzero(batch.pitch.any(axis=(0, 1))).tolist() == [round(drawn.pitch) - LOWEST]
+
+
+def test_timbre_is_that_of_the_whole_trimmed_note(monkeypatch, sung):
+    for batch, drawn in singles("ghost", monkeypatch, count=6):
+        found = trim(drawn.samples, SUNG_RATE)
+        expected = describe(found.samples[found.onset : found.offset], SUNG_RATE)
+        for frame, known in zip(batch.timbre[0], batch.timbre_mask[0, :, 0], strict=True):
+            assert frame == pytest.approx(expected * known, abs=1e-5)
+
+
+def test_only_where_one_note_sounds_is_it_known(notes, sung):
+    made = singing(notes, clips={"seconds": 1.6, "parts": (0.4, 0.4, 0.2)}, concatenation={"probability": 0.6, "notes": (2, 3)})
+    real, laid, seen = made._part, [], set()
+
+    def part(rng):
+        laid.append(real(rng))
+        return laid[-1]
+
+    made._part = part
+    for step in range(25):
+        laid.clear()
+        batch = made.batch(step, range(1))
+        rows = [item for row in laid for item in row]
+        for frame in range(SUNG_FRAMES):
+            inside = [
+                (start, note) for start, note in rows if start < (frame + 1) * HOP and start + len(note.samples) > frame * HOP
+            ]
+            timbre, motion = np.zeros(8), np.zeros(2)
+            single = len(inside) == 1
+            rendered = single and inside[0][1].instrument < DRUM
+            if single:
+                timbre = inside[0][1].timbre
+            if rendered:
+                start, note = inside[0]
+                now, then = (
+                    sum(stroke.above for stroke in note.performance.strokes if stroke.start <= time < stroke.stop)
+                    + (note.performance.bend.curve(time) if note.performance.bend else 0)
+                    for shift in (0, 0.04)
+                    for sounding in [(frame * HOP + HOP / 2 - start + note.trimmed) / SUNG_RATE + shift]
+                    for time in [min(sounding, note.performance.seconds - 1e-9)]  # then it rings on
+                )
+                motion = np.array([now, then - now])
+            assert batch.timbre_mask[0, frame, 0] == single
+            assert batch.motion_mask[0, frame, 0] == rendered
+            np.testing.assert_allclose(batch.timbre[0, frame], timbre, atol=1e-6)
+            np.testing.assert_allclose(batch.motion[0, frame], motion, atol=1e-5)
+            seen.add((len(inside) if not single else inside[0][1].instrument, single))
+    assert {(0, False), (2, False), (0, True), (DRUM, True), (DRUM + 1, True)} <= seen
+
+
+def test_what_is_known_of_a_note_stays_so_where_the_other_clip_is_silent():
+    rng, batch, frames = default_rng(0), 3, 40
+    sizes = {"instrument": 2, "technique": 2, "pitch": 3, "pitch_mask": 1, "onset": 1, "timbre": 8, "motion": 2}
+    values = {name: rng.random((batch, frames, size)).astype(np.float32) for name, size in sizes.items()}
+    values["audio"] = rng.random((batch, 5)).astype(np.float32)
+    sounds = rng.random((batch, frames, 1)) < 0.5
+    values["instrument"] *= sounds
+    for name in ("timbre", "motion"):
+        values[f"{name}_mask"] = (sounds & (rng.random((batch, frames, 1)) < 0.7)).astype(np.float32)
+        values[name] *= values[f"{name}_mask"]
+    assert values.keys() == {field.name for field in fields(Clips)}
+    mixed, kinds = Clips(**values).mixed(0.3), set()
+    for name in ("timbre", "motion"):
+        target, mask = values[name], values[f"{name}_mask"]
+        for clip in range(batch):
+            for frame in range(frames):
+                own, other = sounds[clip, frame, 0], sounds[clip - 1, frame, 0]
+                source = clip if own else clip - 1
+                known = own != other and mask[source, frame, 0]
+                kinds.add((own, other, bool(known)))
+                assert getattr(mixed, f"{name}_mask")[clip, frame, 0] == float(known)
+                expected = target[source, frame] if known else 0 * target[source, frame]
+                np.testing.assert_array_equal(getattr(mixed, name)[clip, frame], expected)
+    assert len(kinds) == 6
+
+
+@pytest.fixture(scope="module")
+def sound():
+    """A second of decaying tones, none of them at its end."""
+    times = np.arange(RATE) / RATE
+    tones = sum(np.sin(2 * np.pi * frequency * times) for frequency in (110, 880, 3400))
+    return (0.1 * tones * np.exp(-3 * times)).astype(np.float32)
+
+
+def effects(seed, samples, **chances):
+    """``samples`` through the effects named, all others off; and the shift in semitones."""
+    settings = dict.fromkeys(EFFECTS, 0.0) | {"probability": 1.0} | chances
+    return Effects(EffectsConfig.model_validate(settings), RATE)(samples, default_rng(seed))
+
+
+def share_above(samples, low, high=RATE):
+    spectrum, frequencies = np.abs(np.fft.rfft(samples)) ** 2, np.fft.rfftfreq(len(samples), 1 / RATE)
+    return spectrum[(frequencies >= low) & (frequencies < high)].sum() / spectrum.sum()
+
+
+def peak_of(samples):
+    """Strongest frequency in Hz between 700 and 1000."""
+    spectrum, frequencies = np.abs(np.fft.rfft(samples, 1 << 17)), np.fft.rfftfreq(1 << 17, 1 / RATE)
+    inside = (frequencies > 700) & (frequencies < 1000)
+    return frequencies[inside][np.argmax(spectrum[inside])]
+
+
+@pytest.mark.parametrize("name", EFFECTS)
+def test_every_effect_has_a_switch(sound, name):
+    for seed in range(3):
+        changed, shift = effects(seed, sound, **{name: 1.0})
+        assert changed.shape == sound.shape
+        assert changed.dtype == np.float32
+        assert not np.array_equal(changed, sound)
+        assert (shift != 0) == (name == "pitch_shift")
+        again, _ = effects(seed, sound, **{name: 1.0})
+        np.testing.assert_array_equal(changed, again)
+
+
+def test_without_probability_nothing_changes(sound):
+    on = dict.fromkeys(EFFECTS, 1.0)
+    for samples, shift in (effects(0, sound), effects(0, sound, **on, **{"probability": 0.0})):
+        assert samples is sound
+        assert shift == 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_effects_do_what_they_are_called(sound, seed):
+    noisy = effects(seed, sound, noise=1.0, noise_db=(20.0, 30.0))[0] - sound
+    assert 19 < 10 * np.log10(np.square(sound).sum() / np.square(noisy).sum()) < 31
+    ratio = effects(seed, sound, gain=1.0)[0][1:] / sound[1:]
+    assert np.ptp(ratio) < 1e-3
+    assert -12.1 < 20 * np.log10(ratio.mean()) < 6.1
+    assert share_above(effects(seed, sound, highpass=1.0)[0], 0, 50) < share_above(sound, 0, 50)
+    assert share_above(effects(seed, sound, lowpass=1.0)[0], 3000) < 0.9 * share_above(sound, 3000)
+    moved, shift = effects(seed, sound, pitch_shift=1.0)
+    assert 0 < abs(shift) <= 1
+    assert 12 * np.log2(peak_of(moved) / peak_of(sound)) == pytest.approx(shift, abs=0.1)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("name", ["delay", "reverb"])
+def test_delay_and_reverb_are_convolutions(sound, name, seed):
+    impulse = np.zeros_like(sound)
+    impulse[0] = 1
+    response, _ = effects(seed, impulse, **{name: 1.0})
+    changed, _ = effects(seed, sound, **{name: 1.0})
+    np.testing.assert_allclose(changed, convolve(sound, response)[: len(sound)], atol=1e-5)
+    if name == "delay":
+        (echoes,) = np.nonzero(np.abs(response) > 1e-5)
+        assert 2 <= len(echoes) <= 4
+        assert np.ptp(np.diff(echoes)) == 0
+        assert 0.04 <= echoes[1] / RATE <= 0.25
+        falls = 20 * np.log10(response[echoes][:-1] / response[echoes][1:])
+        assert falls == pytest.approx(falls[0], abs=0.1)
+        assert 5.9 < falls[0] < 20.1
+    else:
+        tail = response[1:]
+        assert -26 < 10 * np.log10(np.square(tail).sum()) < -2.5
+        energy = np.square(tail)[: RATE // 10]
+        assert energy[: len(energy) // 2].sum() > energy[len(energy) // 2 :].sum()
+
+
+def test_a_missing_library_is_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "audiomentations", None)
+    with pytest.raises(UserError, match=r"^audiomentations is not installed \(pip install 'etude\[pretrain\]'\)$"):
+        Effects(EffectsConfig(), RATE)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from etude.adapters import registry
 from etude.adapters.errors import UserError
-from etude.adapters.recipe.reading import is_for_pretraining
+from etude.adapters.recipe.reading import task_of
 from etude.adapters.recipe.schema import load_recipe, parse_recipe
 from etude.recipes import packaged
 
@@ -44,7 +44,7 @@ def without(*path):
     return yaml.safe_dump(changed)
 
 
-FOR_TRAINING = [name for name, path in packaged().items() if not is_for_pretraining(yaml.safe_load(path.read_text()))]
+FOR_TRAINING = [name for name in packaged() if task_of(name) == "training"]
 
 
 @pytest.mark.parametrize("name", FOR_TRAINING)
@@ -63,18 +63,40 @@ def test_packaged_recipes_load_and_survive_a_round_trip(name, tmp_path, monkeypa
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("name: x\nsoundfonts: [{path: a.sf2}]", True),
-        ("soundfonts:", True),
-        (TEXT, False),
-        ("- soundfonts", False),
-        ("soundfonts", False),
-        ("", False),
+        ("task: pretraining", "pretraining"),
+        ("name: x\ntask: pretraining\nheads: {}", "pretraining"),
+        ("task: training\nsoundfonts: []", "training"),
+        (TEXT, "training"),
+        ("- task: pretraining", "training"),
+        ("pretraining", "training"),
+        ("", "training"),
     ],
 )
-def test_soundfonts_make_a_recipe_one_for_pretraining(text, expected):
-    assert is_for_pretraining(yaml.safe_load(text)) is expected
-    if expected:
+def test_a_recipe_says_what_it_is_for_and_without_a_word_it_is_training(text, expected, tmp_path):
+    (tmp_path / "recipe.yaml").write_text(text)
+    assert task_of(tmp_path / "recipe.yaml") == expected
+    if expected == "pretraining":
         assert problems(text=text) == ["recipe: is a recipe for pretraining a backbone (use it with 'adapt pretrain')"]
+
+
+def test_the_task_is_a_field_like_any_other():
+    assert parse_recipe(f"task: training\n{TEXT}") == parse_recipe(TEXT), "recipes stored before there was a task"
+    assert yaml.safe_load(parse_recipe(TEXT).dump())["task"] == "training"
+    assert problems("task=pretraining") == ["recipe: is a recipe for pretraining a backbone (use it with 'adapt pretrain')"]
+
+
+@pytest.mark.parametrize("task", ["pretrain", "", "3", "[training]", "{a: {}}", '"a\\nb"'])
+def test_an_unknown_task(task, tmp_path):
+    line = "should be 'training' or 'pretraining'"
+    assert problems(text=f"task: {task}\n{TEXT}") == [f"recipe: task: {line}"]
+    (tmp_path / "mine.yaml").write_text(f"name: x\ntask: {task}")
+    with pytest.raises(UserError, match=f"^mine.yaml: task: {line}$"):
+        task_of(tmp_path / "mine.yaml")
+
+
+def test_a_recipe_for_pretraining_from_before_there_was_a_task():
+    line = "recipe: does not say that it is for pretraining (add 'task: pretraining')"
+    assert problems(text="name: x\nsoundfonts: [{path: a.sf2}]") == [line]
 
 
 def test_the_packaged_recipes_for_pretraining_are_known():

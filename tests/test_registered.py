@@ -16,7 +16,7 @@ from etude.adapters.errors import UserError
 from etude.adapters.heads import Context, FrameGrid
 from etude.adapters.model.adapted import AdaptedModel
 from etude.adapters.recipe.pretraining import load_pretrain_recipe
-from etude.adapters.recipe.reading import is_for_pretraining, read_recipe, read_yaml
+from etude.adapters.recipe.reading import read_recipe, task_of
 from etude.adapters.recipe.schema import load_recipe
 from etude.recipes import packaged
 
@@ -155,8 +155,8 @@ def test_a_data_set_tells_what_is_missing_and_never_raises(name, tmp_path, monke
 @pytest.mark.parametrize("name", packaged())
 def test_a_packaged_recipe_is_sound(name, monkeypatch):
     monkeypatch.setenv("ETUDE_SHARED", "DIR")
-    text, where = read_recipe(name)
-    load = load_pretrain_recipe if is_for_pretraining(read_yaml(text, where)) else load_recipe
+    text, _ = read_recipe(name)
+    load = load_pretrain_recipe if task_of(name) == "pretraining" else load_recipe
     recipe = load(name)
     assert load(name).dump() == recipe.dump()
     assert text.startswith("# ")

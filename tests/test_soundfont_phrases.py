@@ -1,4 +1,5 @@
 import sys
+from dataclasses import replace
 from itertools import groupby, pairwise
 
 import librosa
@@ -10,9 +11,9 @@ from pydantic import ValidationError
 
 from etude.adapters import registry
 from etude.adapters.datasets import SPLITS
-from etude.adapters.datasets._parts.soundfont import DAMPING, Stroke, render, voice
-from etude.adapters.datasets.soundfont_phrases import STRINGS, TECHNIQUES, Event, compose
+from etude.adapters.datasets.soundfont_phrases import STRINGS, TECHNIQUES, Event, compose, render, voice_of
 from etude.adapters.errors import UserError
+from etude.adapters.sound.performance import DAMPING, Performance, PlayedNote, Stroke
 
 pytest.importorskip("midirenderer")
 KOTO, RATE = 107, 24_000
@@ -28,17 +29,33 @@ def only(technique, wanted, seconds=8.0):
     raise AssertionError(technique)
 
 
-def audio_of(event):
-    """One event alone, starting at 0.1 s."""
-    shift = 0.1 - event.strokes[0].onset
-    strokes = [
-        Stroke(s.onset + shift, s.offset + shift, s.pitch, s.velocity, tuple((t + shift, b) for t, b in s.bend))
-        for s in event.strokes
+def pluck(onset, offset, pitch):
+    """One string, damped at ``offset``."""
+    return Event("pluck", PlayedNote(Performance((Stroke(0.0, offset - onset),), damped=True), pitch, onset=onset))
+
+
+def strokes_of(events):
+    """Onset and offset of every stroke."""
+    return [
+        (event.played.onset + stroke.start, event.played.onset + stroke.stop)
+        for event in events
+        for stroke in event.played.performance.strokes
     ]
-    return render(strokes, KOTO, strokes[-1].offset + 0.1, RATE), strokes
+
+
+def audio_of(event):
+    """One event alone, starting at 0.1 s; and what is played."""
+    played = replace(event.played, onset=0.1)
+    return render([Event(event.technique, played)], KOTO, played.offset + 0.1, RATE), played
 
 
 HOP = 128
+
+
+def bend_of(played):
+    """Times of the wheel, seconds, and semitones."""
+    bend = played.performance.bend
+    return played.onset + np.array(bend.times), np.array([bend.curve(time) for time in bend.times])
 
 
 def pitch_track(audio, near, hop=HOP):
@@ -52,86 +69,81 @@ def pitch_track(audio, near, hop=HOP):
 def test_an_eight_second_phrase_holds_every_technique_one_event_at_a_time(seed):
     events = compose(TECHNIQUES, 8.0, default_rng(seed))
     assert {event.technique for event in events} == set(TECHNIQUES)
-    strokes = [stroke for event in events for stroke in event.strokes]
-    assert all(a.offset <= b.onset + 1e-9 for a, b in pairwise(strokes))
-    assert all(stroke.offset > stroke.onset and 1 <= stroke.velocity <= 127 for stroke in strokes)
-    assert {stroke.pitch for stroke in strokes} <= set(STRINGS)
-    assert all(event.strokes[0].pitch == stroke.pitch for event in events for stroke in event.strokes)
-    assert strokes[0].onset >= 0
-    assert strokes[-1].offset + DAMPING <= 8.0
+    strokes = strokes_of(events)
+    assert all(offset <= onset + 1e-9 for (_, offset), (onset, _) in pairwise(strokes))
+    assert all(offset > onset for onset, offset in strokes)
+    played = [(event.played, stroke) for event in events for stroke in event.played.performance.strokes]
+    assert all(1 <= note.velocity + stroke.louder <= 127 for note, stroke in played)
+    assert {note.pitch for note, _ in played} <= set(STRINGS)
+    assert all(stroke.above == 0 for _, stroke in played)
+    assert all(event.played.performance.damped for event in events)
+    assert strokes[0][0] >= 0
+    assert strokes[-1][1] + DAMPING <= 8.0
 
 
 def test_a_glissando_is_a_run_of_short_events_over_neighbouring_strings():
     events = compose(("glissando", "pluck", "vibrato"), 60.0, default_rng(1))
     runs = [list(run) for technique, run in groupby(events, lambda event: event.technique) if technique == "glissando"]
     # Two runs can follow one another; they are told apart by their steps' lengths.
-    runs = [
-        list(run) for joined in runs for _, run in groupby(joined, lambda e: round(e.strokes[0].offset - e.strokes[0].onset, 6))
-    ]
+    runs = [list(run) for joined in runs for _, run in groupby(joined, lambda e: round(e.played.performance.seconds, 6))]
     assert len(runs) > 5
     for run in runs:
         assert 5 <= len(run) <= 9
-        assert set(np.diff([STRINGS.index(event.strokes[0].pitch) for event in run])) in ({1}, {-1})
-        assert all(0.05 < event.strokes[0].offset - event.strokes[0].onset < 0.13 for event in run)
-        assert all(a.strokes[0].offset == pytest.approx(b.strokes[0].onset) for a, b in pairwise(run))
+        assert set(np.diff([STRINGS.index(event.played.pitch) for event in run])) in ({1}, {-1})
+        assert all(0.05 < event.played.performance.seconds < 0.13 for event in run)
+        assert all(a.played.offset == pytest.approx(b.played.onset) for a, b in pairwise(run))
 
 
 def test_the_sound_begins_at_the_label_for_every_string():
-    spots = [(0.1 + 0.4 * i, pitch) for i, pitch in enumerate(STRINGS)]
-    strokes = [Stroke(at, at + 0.3, pitch) for at, pitch in spots]
-    errors = {}
-    for compensate in (True, False):
-        audio = render(strokes, KOTO, 5.0, RATE, compensate=compensate)
-        late = []
-        for at, _ in spots:
-            around = audio[round((at - 0.05) * RATE) : round((at + 0.1) * RATE)]
-            # Independent of the calibration's amplitude rule: where short-time energy has risen by most.
-            energy = np.convolve(around**2, np.ones(24) / 24, "same")
-            rise = np.log(energy[24:] + 1e-5) - np.log(energy[:-24] + 1e-5)
-            late.append((np.argmax(rise) + 12) / RATE - 0.05)
-        errors[compensate] = np.abs(late)
-    assert errors[True].max() < 0.002
-    assert errors[False].min() > 0.002
+    events = [pluck(0.1 + 0.4 * k, 0.4 + 0.4 * k, pitch) for k, pitch in enumerate(STRINGS)]
+    audio = render(events, KOTO, 5.0, RATE)
+    for at, _ in strokes_of(events):
+        around = audio[round((at - 0.05) * RATE) : round((at + 0.1) * RATE)]
+        # Independent of the calibration's amplitude rule: where short-time energy has risen by most.
+        energy = np.convolve(around**2, np.ones(24) / 24, "same")
+        rise = np.log(energy[24:] + 1e-5) - np.log(energy[:-24] + 1e-5)
+        assert abs((np.argmax(rise) + 12) / RATE - 0.05) < 0.002
 
 
 def test_labels_agree_with_spectral_flux_in_whole_phrases():
     for seed in range(2):
         events = compose(TECHNIQUES, 8.0, default_rng(seed))
-        audio = render([s for e in events for s in e.strokes], KOTO, 8.0, RATE)
+        audio = render(events, KOTO, 8.0, RATE)
+        assert np.abs(audio).max() == pytest.approx(0.7)
         level = np.log1p(100 * np.abs(librosa.stft(audio, n_fft=256, hop_length=24)))
         flux = np.maximum(0, level[:, 6:] - level[:, :-6]).sum(axis=0)  # index i is 3 ms + i ms
-        for onset in (s.onset for e in events for s in e.strokes):
+        for onset, _ in strokes_of(events):
             first = max(0, round((onset - 0.03) * 1000))
             peak = (first + np.argmax(flux[first : round((onset + 0.03) * 1000)]) + 3) / 1000
             assert abs(peak - onset) < 0.005
 
 
 def test_the_sound_ends_where_it_is_damped():
-    audio = render([Stroke(0.1, 0.6, 62)], KOTO, 1.0, RATE)
+    audio = render([pluck(0.1, 0.6, 62)], KOTO, 1.0, RATE)
     level = lambda a, b: np.sqrt(np.mean(audio[round(a * RATE) : round(b * RATE)] ** 2))  # noqa: E731
     assert level(0.57, 0.6) > 0.1 * level(0.1, 0.2)
     assert level(0.6 + DAMPING + 0.01, 1.0) < 1e-3 * level(0.1, 0.2)
 
 
 def test_a_note_that_has_decayed_is_not_labelled_any_longer():
-    event = Event("pluck", (Stroke(0.1, 3.9, 74),))
+    event = pluck(0.1, 3.9, 74)
     note = event.note(KOTO)
     assert note.offset < 3.0
-    audio = np.abs(render(event.strokes, KOTO, 4.0, 48_000))
+    audio = np.abs(render([event], KOTO, 4.0, 48_000))
     decibels = 20 * np.log10(audio / audio.max() + 1e-9)
     assert decibels[round((note.offset - 0.005) * 48_000) :].max() > -34.2
     assert decibels[round((note.offset + 0.005) * 48_000) :].max() < -34
-    assert event.note(52).offset == pytest.approx(0.1 + voice(52, 74).ring)  # a choir does not decay
-    assert voice(52, 74).ring > 2.5
+    assert event.note(52).offset == pytest.approx(0.1 + voice_of(52, 74).ring)  # a choir does not decay
+    assert voice_of(52, 74).ring > 2.5
 
 
 def test_vibrato_is_heard_at_its_rate_and_depth():
     for event in only("vibrato", 3):
-        audio, (stroke,) = audio_of(event)
-        times, bends = np.array(stroke.bend).T
+        audio, played = audio_of(event)
+        times, bends = bend_of(played)
         ups = times[1:][(bends[:-1] < 0) & (bends[1:] >= 0)]
-        track = pitch_track(audio, stroke.pitch)
-        inside = track[round((times[0] + 0.02) * RATE / HOP) : round((stroke.offset - 0.03) * RATE / HOP)]
+        track = pitch_track(audio, played.pitch)
+        inside = track[round((times[0] + 0.02) * RATE / HOP) : round((played.offset - 0.03) * RATE / HOP)]
         curve = np.nan_to_num(inside - np.nanmedian(inside))
         spectrum = np.abs(np.fft.rfft(curve * np.hanning(len(curve)), 16 * len(curve)))
         spectrum[: round(2 * 16 * len(curve) * HOP / RATE)] = 0
@@ -140,36 +152,37 @@ def test_vibrato_is_heard_at_its_rate_and_depth():
         assert 4.7 < rate < 7.3
         depth = (np.nanpercentile(inside, 98) - np.nanpercentile(inside, 2)) / 2
         assert depth == pytest.approx(bends.max(), abs=0.1)
-        assert np.nanmedian(track[round(0.12 * RATE / HOP) : round(0.14 * RATE / HOP)]) == pytest.approx(stroke.pitch, abs=0.15)
+        assert np.nanmedian(track[round(0.12 * RATE / HOP) : round(0.14 * RATE / HOP)]) == pytest.approx(played.pitch, abs=0.15)
 
 
 @pytest.mark.parametrize(("technique", "direction"), [("upward_portamento", 1), ("downward_portamento", -1)])
 def test_portamento_slides_from_the_labelled_pitch_by_one_to_three_semitones(technique, direction):
     for event in only(technique, 3):
-        audio, (stroke,) = audio_of(event)
-        track = pitch_track(audio, stroke.pitch)
-        begin, end = stroke.bend[0][0], stroke.bend[-1][0]
+        audio, played = audio_of(event)
+        times, bends = bend_of(played)
+        track = pitch_track(audio, played.pitch)
+        begin, end = times[0], times[-1]
         assert 0.1 <= end - begin + 0.006 <= 0.31
         before = np.nanmedian(track[round(0.115 * RATE / HOP) : round((begin + 0.02) * RATE / HOP)])
-        after = np.nanmedian(track[round((end + 0.03) * RATE / HOP) : round((stroke.offset - 0.02) * RATE / HOP)])
-        assert before == pytest.approx(stroke.pitch, abs=0.2) == event.note(KOTO).pitch
-        assert after - before == pytest.approx(stroke.bend[-1][1], abs=0.15)
+        after = np.nanmedian(track[round((end + 0.03) * RATE / HOP) : round((played.offset - 0.02) * RATE / HOP)])
+        assert before == pytest.approx(played.pitch, abs=0.2) == event.note(KOTO).pitch
+        assert after - before == pytest.approx(bends[-1], abs=0.15)
         assert round(direction * (after - before)) in (1, 2, 3)
 
 
 def test_tremolo_strokes_are_heard_at_their_rate():
     for event in only("tremolo", 2):
-        audio, strokes = audio_of(event)
+        audio, played = audio_of(event)
         level = np.log1p(100 * np.abs(librosa.stft(audio, n_fft=256, hop_length=24)))
         flux = np.maximum(0, level[:, 6:] - level[:, :-6]).sum(axis=0)
-        flux = flux[100 : round(strokes[-1].offset * 1000)] - flux.mean()
+        flux = flux[100 : round(played.offset * 1000)] - flux.mean()
         spectrum = np.abs(np.fft.rfft(flux, 20_000))
         band = slice(6 * 20, 16 * 20)
         rate = (np.argmax(spectrum[band]) + band.start) / 20
-        assert rate == pytest.approx(1 / (strokes[1].onset - strokes[0].onset), abs=0.4)
+        assert rate == pytest.approx(1 / played.performance.strokes[1].start, abs=0.4)
         assert 7.6 < rate < 14.4
         note = event.note(KOTO)
-        assert (note.onset, note.offset) == (event.strokes[0].onset, event.strokes[-1].offset)
+        assert (note.onset, note.offset) == (strokes_of([event])[0][0], strokes_of([event])[-1][1])
 
 
 def dataset(**fields):

@@ -58,7 +58,7 @@ class ManifestConfig(DatasetConfig):
         return self
 
 
-class Manifest(Dataset):
+class ManifestDataset(Dataset):
     """Reads a manifest CSV."""
 
     Config = ManifestConfig

@@ -22,7 +22,7 @@ from etude.adapters.config import Location
 from etude.adapters.datasets import SPLITS, Dataset, DatasetConfig, Split, Track
 from etude.adapters.datasets._parts.phrases import Phrase, write_phrases
 from etude.adapters.datasets._parts.recorded_notes import RecordedNote, parse_rows, select_rows
-from etude.adapters.datasets.manifest import Manifest, ManifestConfig
+from etude.adapters.datasets.manifest import ManifestConfig, ManifestDataset
 from etude.adapters.errors import Problem, UserError
 from etude.adapters.sound.spans import sound
 from etude.adapters.storage.cache import cached_folder
@@ -114,7 +114,7 @@ class NotePhrases(Dataset):
             )
         except UserError as error:
             return [], list(error.problems)
-        made = Manifest(ManifestConfig(name="manifest", root=str(root), techniques=self._found))
+        made = ManifestDataset(ManifestConfig(name="manifest", root=str(root), techniques=self._found))
         tracks, problems = made.check()
         self.licence = made.licence
         return tracks, problems

@@ -3,48 +3,86 @@
 Conventions: the pitch of an event is the pitch at which its string is plucked, a whole MIDI number, whatever a bend does
 afterwards (Guzheng_Tech99 has one whole MIDI number per event, too); a glissando is a run over neighbouring strings in which
 every stroke is one short event (there, they last 0.09 s on average); a tremolo is one event from its first stroke to the end of
-its last. An event ends where its string is damped, or earlier where it has decayed by 34 dB.
+its last. An event ends where its string is damped, or earlier where it has decayed by 34 dB. The SoundFont is TimGM6mb, read
+from where ``pretty_midi`` installs it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, get_args
 
+import numpy as np
 from numpy.random import Generator, default_rng
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from etude.adapters.annotations.notes import Note
 from etude.adapters.datasets import SPLITS, Dataset, DatasetConfig, Split, Track
 from etude.adapters.datasets._parts.phrases import Phrase, write_phrases
-from etude.adapters.datasets._parts.soundfont import DAMPING, LICENCE, Stroke, render, versions, voice
-from etude.adapters.datasets.manifest import Manifest, ManifestConfig
+from etude.adapters.datasets.manifest import ManifestConfig, ManifestDataset
 from etude.adapters.errors import Problem, UserError
+from etude.adapters.sound.performance import DAMPING, Bend, Performance, PlayedNote, Stroke, portamento, repeated, vibrato
+from etude.adapters.sound.synthesis import MidiRenderer, Preset, Voice, voice
 from etude.adapters.storage.cache import cached_folder
 
 Technique = Literal["pluck", "vibrato", "upward_portamento", "downward_portamento", "glissando", "tremolo"]
 TECHNIQUES: tuple[Technique, ...] = get_args(Technique)
+LICENCE = "GPL-2.0-only"
+"""That of the SoundFont."""
 STRINGS = (55, 57, 58, 62, 63, 67, 69, 70, 74, 75, 79, 81)
 """Pitches of a koto in hirajoshi on D, low to high."""
+WHEEL_SECONDS = 0.005
+"""How often the pitch wheel moves."""
+PEAK = 0.7
+"""Of every phrase."""
 VERSION = 1
 """Part of the cache key; raise it when composition or rendering changes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One labelled event: the strokes that it consists of, in order, all on one string."""
+    """One labelled event, all of it on one string."""
 
     technique: Technique
-    strokes: tuple[Stroke, ...]
+    played: PlayedNote
 
     def note(self, program: int) -> Note:
         """Its label; the last stroke may have decayed before it is damped."""
-        first, last = self.strokes[0], self.strokes[-1]
-        offset = min(last.offset, last.onset + voice(program, last.pitch).ring)
-        return Note(first.onset, offset, float(first.pitch), self.technique)
+        played = self.played
+        decayed = played.onset + played.performance.strokes[-1].start + voice_of(program, played.pitch).ring
+        return Note(played.onset, min(played.offset, decayed), played.pitch, self.technique)
+
+
+def soundfont() -> Path:
+    """The SoundFont file. Raises :class:`UserError` when this ``pretty_midi`` lacks it."""
+    import pretty_midi
+
+    path = Path(pretty_midi.__file__).with_name("TimGM6mb.sf2")
+    if not path.is_file():
+        raise UserError("the SoundFont TimGM6mb.sf2 is not in the installed pretty_midi", fix="pip install 'etude[demo]'")
+    return path
+
+
+@cache
+def voice_of(program: int, pitch: float) -> Voice:
+    """How a pitch of an instrument behaves, measured at 48 kHz."""
+    return voice(MidiRenderer(soundfont(), 48_000), Preset(program), pitch)
+
+
+def render(events: Sequence[Event], program: int, seconds: float, sample_rate: int) -> NDArray[np.float32]:
+    """``events`` -> ``[seconds * sample_rate]`` of peak 0.7; each stroke is heard from its start on.
+
+    ``program`` counts from 0 (General MIDI). Raises :class:`UserError` without synthesiser or SoundFont.
+    """
+    notes = [event.played.ahead(voice_of(program, event.played.pitch).latency) for event in events]
+    samples = MidiRenderer(soundfont(), sample_rate).render(Preset(program), notes, seconds)
+    scaled: NDArray[np.float32] = samples * np.float32(PEAK / max(float(np.abs(samples).max()), 1e-9))
+    return scaled
 
 
 def compose(techniques: tuple[Technique, ...], seconds: float, rng: Generator) -> list[Event]:
@@ -59,37 +97,45 @@ def compose(techniques: tuple[Technique, ...], seconds: float, rng: Generator) -
     while True:
         for index in rng.permutation(len(techniques)):
             played = _PLAYERS[techniques[index]](time, pace, loudness + int(rng.integers(-12, 13)), rng)
-            end = played[-1].strokes[-1].offset
+            end = played[-1].played.offset
             if end + DAMPING > seconds:
                 return events
             events += played
             time = end + (pace * rng.uniform(0.03, 0.15) if rng.random() < 0.5 else 0.0)
 
 
+def _string(rng: Generator) -> float:
+    return float(rng.choice(STRINGS))
+
+
+def _held(seconds: float, bend: Bend | None = None) -> Performance:
+    return Performance((Stroke(0.0, seconds),), bend, damped=True)
+
+
 def _pluck(time: float, pace: float, velocity: int, rng: Generator) -> list[Event]:
-    return [Event("pluck", (Stroke(time, time + pace * rng.uniform(0.25, 0.9), int(rng.choice(STRINGS)), velocity),))]
+    held = _held(pace * rng.uniform(0.25, 0.9))
+    return [Event("pluck", PlayedNote(held, _string(rng), velocity, time))]
 
 
 def _vibrato(time: float, pace: float, velocity: int, rng: Generator) -> list[Event]:
     """5-7 Hz, 30-80 cents to either side, from shortly after the onset to the end."""
-    end = time + pace * rng.uniform(0.8, 1.2)
-    begin, rate, depth = time + rng.uniform(0.05, 0.12), rng.uniform(5, 7), rng.uniform(0.3, 0.8)
-    steps = int((end - begin) / 0.005)
-    bend = tuple((begin + k * 0.005, depth * math.sin(2 * math.pi * rate * k * 0.005)) for k in range(steps))
-    return [Event("vibrato", (Stroke(time, end, int(rng.choice(STRINGS)), velocity, bend),))]
+    seconds = pace * rng.uniform(0.8, 1.2)
+    begin, rate, depth = rng.uniform(0.05, 0.12), rng.uniform(5, 7), rng.uniform(0.3, 0.8)
+    times = tuple(begin + k * WHEEL_SECONDS for k in range(int((seconds - begin) / WHEEL_SECONDS)))
+    bent = _held(seconds, Bend(vibrato(begin, rate, depth), times))
+    return [Event("vibrato", PlayedNote(bent, _string(rng), velocity, time))]
 
 
 def _portamento(technique: Technique, direction: int) -> Player:
     """Slides by 1-3 semitones in 100-300 ms, beginning 50-120 ms after the onset."""
 
     def play(time: float, pace: float, velocity: int, rng: Generator) -> list[Event]:
-        end = time + pace * rng.uniform(0.65, 0.95)
-        begin, lasting, interval = time + rng.uniform(0.05, 0.12), rng.uniform(0.1, 0.3), direction * int(rng.integers(1, 4))
-        steps = math.ceil(lasting / 0.005)
-        bend = tuple(
-            (begin + lasting * k / steps, interval * (1 - math.cos(math.pi * k / steps)) / 2) for k in range(1, steps + 1)
-        )
-        return [Event(technique, (Stroke(time, end, int(rng.choice(STRINGS)), velocity, bend),))]
+        seconds = pace * rng.uniform(0.65, 0.95)
+        begin, lasting, interval = rng.uniform(0.05, 0.12), rng.uniform(0.1, 0.3), direction * int(rng.integers(1, 4))
+        steps = math.ceil(lasting / WHEEL_SECONDS)
+        times = tuple(begin + lasting * k / steps for k in range(1, steps + 1))
+        bent = _held(seconds, Bend(portamento(begin, lasting, interval), times))
+        return [Event(technique, PlayedNote(bent, _string(rng), velocity, time))]
 
     return play
 
@@ -100,17 +146,15 @@ def _glissando(time: float, pace: float, velocity: int, rng: Generator) -> list[
     start = int(rng.integers(0, len(STRINGS) - count + 1))
     run = STRINGS[start : start + count][:: int(rng.choice([-1, 1]))]
     step = pace * rng.uniform(0.08, 0.12)
-    return [
-        Event("glissando", (Stroke(time + k * step, time + (k + 1) * step, pitch, velocity),)) for k, pitch in enumerate(run)
-    ]
+    return [Event("glissando", PlayedNote(_held(step), pitch, velocity, time + k * step)) for k, pitch in enumerate(run)]
 
 
 def _tremolo(time: float, pace: float, velocity: int, rng: Generator) -> list[Event]:
     """8-14 strokes per second on one string for 0.7-1.3 s, unevenly loud."""
     step = 1 / rng.uniform(8, 14)
-    pitch, count = int(rng.choice(STRINGS)), math.ceil(pace * rng.uniform(0.7, 1.3) / step)
-    strokes = [Stroke(time + k * step, time + (k + 1) * step, pitch, velocity + int(rng.integers(-8, 9))) for k in range(count)]
-    return [Event("tremolo", tuple(strokes))]
+    pitch, count = _string(rng), math.ceil(pace * rng.uniform(0.7, 1.3) / step)
+    strokes = tuple(replace(stroke, louder=int(rng.integers(-8, 9))) for stroke in repeated(count, step))
+    return [Event("tremolo", PlayedNote(Performance(strokes, damped=True), pitch, velocity, time))]
 
 
 Player = Callable[[float, float, int, Generator], list[Event]]
@@ -164,7 +208,8 @@ class SoundfontPhrases(Dataset):
 
     def folder(self) -> Path:
         """Where the phrases are, rendered on first use. Raises :class:`UserError` without synthesiser or SoundFont."""
-        key = {**self.config.content(), **versions(), "version": VERSION}
+        made = {**MidiRenderer(soundfont(), self.config.sample_rate).versions(), "version": VERSION}
+        key = {**self.config.content(), **made}
         return cached_folder(
             "soundfont_phrases", key, lambda folder: write_phrases(folder, self._phrases(), self.config.sample_rate)
         )
@@ -175,7 +220,8 @@ class SoundfontPhrases(Dataset):
             root = str(self.folder())
         except UserError as error:
             return [], list(error.problems)
-        return Manifest(ManifestConfig(name="manifest", root=root, techniques=self.config.techniques, licence=LICENCE)).check()
+        config = ManifestConfig(name="manifest", root=root, techniques=self.config.techniques, licence=LICENCE)
+        return ManifestDataset(config).check()
 
     def _phrases(self) -> Iterator[Phrase]:
         config = self.config
@@ -184,6 +230,5 @@ class SoundfontPhrases(Dataset):
                 # Seeded one by one: more phrases in one split leave all others as they were.
                 rng = default_rng((config.seed, SPLITS.index(split), number))
                 events = compose(config.techniques, config.phrase_seconds, rng)
-                strokes = [stroke for event in events for stroke in event.strokes]
-                samples = render(strokes, config.program, config.phrase_seconds, config.sample_rate)
+                samples = render(events, config.program, config.phrase_seconds, config.sample_rate)
                 yield Phrase(split, samples, tuple(event.note(config.program) for event in events), LICENCE)

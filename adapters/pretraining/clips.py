@@ -15,11 +15,12 @@ from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 
 from etude.adapters.pretraining.effects import Effects
-from etude.adapters.pretraining.recordings import SILENT, draw, recordings
-from etude.adapters.pretraining.soundfonts import HIGHEST, LOWEST, SoundFonts
-from etude.adapters.pretraining.techniques import TECHNIQUES, Performance
+from etude.adapters.pretraining.instruments import HIGHEST, LOWEST, SampledInstruments
+from etude.adapters.pretraining.source_notes import SILENT, draw, source_notes
+from etude.adapters.pretraining.techniques import TECHNIQUES
 from etude.adapters.pretraining.timbre import DESCRIPTORS, describe
 from etude.adapters.recipe.pretraining import PretrainRecipe
+from etude.adapters.sound.performance import Performance
 from etude.adapters.sound.spans import trim
 
 PITCHES = HIGHEST - LOWEST + 2
@@ -95,11 +96,11 @@ class Composer:
         self.recipe, self.rate = recipe, shape.sample_rate
         self.hop = int(np.prod(shape.conv_stride))
         self.frames = round(recipe.clips.seconds * self.rate / self.hop)
-        self.recorded = recordings(recipe.recordings, recipe.clips.seconds) if recipe.recordings else []
-        self.soundfonts = SoundFonts([font.path for font in recipe.soundfonts], self.rate)
+        self.recorded = source_notes(recipe.recordings, recipe.clips.seconds) if recipe.recordings else []
+        self.sampled = SampledInstruments([font.path for font in recipe.soundfonts], self.rate)
         names = sorted({note.instrument for note in self.recorded})
         self._by_instrument = [[note for note in self.recorded if note.instrument == name] for name in names]
-        self.instruments = (*(item.name for item in self.soundfonts.instruments), *(f"recorded {name}" for name in names))
+        self.instruments = (*(item.name for item in self.sampled.instruments), *(f"recorded {name}" for name in names))
         self.effects = Effects(recipe.effects, self.rate) if recipe.effects else None
 
     def batch(self, step: int, items: range) -> Clips:
@@ -170,11 +171,11 @@ class Composer:
     def _part(self, rng: Generator) -> list[tuple[int, _Note]]:
         """One instrument's notes with the samples they start at; the clip may begin within the first."""
         recorded = self.recipe.recordings is not None and rng.random() < self.recipe.recordings.share
-        sampled = len(self.soundfonts.instruments)
+        rendered = len(self.sampled.instruments)
         if recorded:
-            which = sampled + int(rng.integers(len(self._by_instrument)))
+            which = rendered + int(rng.integers(len(self._by_instrument)))
         else:
-            which = int(rng.choice(sampled, p=self.soundfonts.shares))
+            which = int(rng.choice(rendered, p=self.sampled.shares))
         row, gain = self.recipe.concatenation, 10 ** (rng.uniform(*GAIN_DB) / 20)
         count = int(rng.integers(row.notes[0], row.notes[1] + 1)) if row and rng.random() < row.probability else 1
         length = self.frames * self.hop
@@ -196,12 +197,12 @@ class Composer:
         """A trimmed note of peak 1 of the instrument ``which``; the recorded ones come after those of the SoundFonts."""
         seconds = self.recipe.clips.seconds
         for _ in range(ATTEMPTS):
-            if which >= len(self.soundfonts.instruments):
-                source, samples = draw(self._by_instrument[which - len(self.soundfonts.instruments)], self.rate, seconds, rng)
+            if which >= len(self.sampled.instruments):
+                source, samples = draw(self._by_instrument[which - len(self.sampled.instruments)], self.rate, seconds, rng)
                 note = _Note(samples, which, source.pitch, True, None)
             else:
-                instrument = self.soundfonts.instruments[which]
-                drawn = self.soundfonts.draw(instrument, self.recipe.clips.plain, seconds, rng)
+                instrument = self.sampled.instruments[which]
+                drawn = self.sampled.draw(instrument, self.recipe.clips.plain, seconds, rng)
                 known = None if drawn.technique is None else TECHNIQUES.index(drawn.technique)
                 pitched = instrument.key is None
                 note = _Note(drawn.samples, which, drawn.pitch, pitched, known, performance=drawn.performance)

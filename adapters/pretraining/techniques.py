@@ -1,66 +1,40 @@
-"""How playing techniques sound on a sampled instrument: movements of the pitch wheel, repeated strokes, damped strings.
-
-A technique is a :class:`Performance`: when keys go down and up and how the pitch moves, and what happens to the sound after
-that. Depths, rates and times are drawn within what players do.
-"""
+"""The techniques of pretraining: their depths, rates and times are drawn within what players do."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
+import numpy as np
 from numpy.random import Generator
 
-Bend = Callable[[float], float]
-"""Seconds since the onset -> semitones."""
+from etude.adapters.sound.performance import Bend, Curve, Performance, Stroke, portamento, repeated, vibrato
 
-
-@dataclass(frozen=True, slots=True)
-class Performance:
-    """One note as it is played."""
-
-    strokes: tuple[tuple[float, float, float], ...]
-    """(start s, stop s, semitones above the note), in order."""
-    bend: Bend | None = None
-    damping: tuple[float, float] | None = None
-    """Time constant of the decay in seconds, and cut-off of the low-pass in Hz, of a hand on the string."""
-
-    def movement(self, time: float) -> float:
-        """Semitones above the note at ``time``, seconds since its onset; after the last stroke, what it ended with."""
-        above = next((above for _, stop, above in self.strokes if time < stop), self.strokes[-1][2])
-        return above + (self.bend(min(time, self.seconds)) if self.bend else 0.0)
-
-    @property
-    def seconds(self) -> float:
-        """Until the last key goes up."""
-        return self.strokes[-1][1]
+BEND_SECONDS = 0.006
+"""How often the pitch wheel moves."""
 
 
 def _plain(seconds: float, rng: Generator) -> Performance:
-    return Performance(((0.0, seconds, 0.0),))
+    return Performance((Stroke(0.0, seconds),))
 
 
 def _staccato(seconds: float, rng: Generator) -> Performance:
-    return Performance(((0.0, rng.uniform(0.05, 0.12), 0.0),))
+    return Performance((Stroke(0.0, rng.uniform(0.05, 0.12)),))
+
+
+def _bent(seconds: float, curve: Curve) -> Performance:
+    times = (*np.arange(0.0, seconds, BEND_SECONDS).tolist(), seconds)
+    return Performance((Stroke(0.0, seconds),), Bend(curve, times))
 
 
 def _vibrato(seconds: float, rng: Generator) -> Performance:
-    seconds = max(seconds, 0.5)
-    begin, rate, depth = rng.uniform(0.05, 0.15), rng.uniform(4.5, 7.5), rng.uniform(0.2, 0.9)
-    return Performance(
-        ((0.0, seconds, 0.0),), lambda time: depth * math.sin(2 * math.pi * rate * (time - begin)) if time > begin else 0.0
-    )
+    return _bent(max(seconds, 0.5), vibrato(rng.uniform(0.05, 0.15), rng.uniform(4.5, 7.5), rng.uniform(0.2, 0.9)))
 
 
 def _portamento(direction: int) -> Player:
     def play(seconds: float, rng: Generator) -> Performance:
         begin, lasting, interval = rng.uniform(0.03, 0.2), rng.uniform(0.06, 0.3), direction * rng.uniform(1, 4)
-
-        def bend(time: float) -> float:
-            return float(interval * (1 - math.cos(math.pi * min(max((time - begin) / lasting, 0.0), 1.0))) / 2)
-
-        return Performance(((0.0, max(seconds, begin + lasting + 0.1), 0.0),), bend)
+        return _bent(max(seconds, begin + lasting + 0.1), portamento(begin, lasting, interval))
 
     return play
 
@@ -70,18 +44,17 @@ def _repeated(low: float, high: float, interval: bool) -> Player:
 
     def play(seconds: float, rng: Generator) -> Performance:
         step, above = 1 / rng.uniform(low, high), float(rng.integers(1, 3)) if interval else 0.0
-        count = max(4, math.ceil(seconds / step))
-        return Performance(tuple((k * step, (k + 1) * step, above * (k % 2)) for k in range(count)))
+        return Performance(repeated(max(4, math.ceil(seconds / step)), step, above))
 
     return play
 
 
-def _damped(slowest: float, fastest: float) -> Player:
-    """A string that decays with a time constant between ``fastest`` and ``slowest`` seconds."""
+def _muted(slowest: float, fastest: float) -> Player:
+    """A muted string that decays with a time constant between ``fastest`` and ``slowest`` seconds."""
 
     def play(seconds: float, rng: Generator) -> Performance:
-        damping = math.exp(rng.uniform(math.log(fastest), math.log(slowest)))
-        return Performance(((0.0, max(seconds, 0.2), 0.0),), damping=(damping, math.exp(rng.uniform(5.7, 7.8))))
+        decay = math.exp(rng.uniform(math.log(fastest), math.log(slowest)))
+        return Performance((Stroke(0.0, max(seconds, 0.2)),), mute=(decay, math.exp(rng.uniform(5.7, 7.8))))
 
     return play
 
@@ -97,8 +70,8 @@ PLAYERS: dict[str, Player] = {
     "downward_portamento": _portamento(-1),
     "tremolo": _repeated(8, 15, interval=False),
     "trill": _repeated(8, 14, interval=True),
-    "palm_mute": _damped(0.2, 0.05),
-    "ghost": _damped(0.04, 0.012),
+    "palm_mute": _muted(0.2, 0.05),
+    "ghost": _muted(0.04, 0.012),
 }
 SAMPLED = ("harmonic", "slap", "pizzicato", "muted")
 """Techniques that some instruments of a SoundFont are, beside palm mutes and tremolos."""

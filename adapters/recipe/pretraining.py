@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from etude.adapters.config import Location, StrictModel
 from etude.adapters.errors import UserError
 from etude.adapters.recipe.problems import explain
-from etude.adapters.recipe.reading import override_fields, read_recipe, read_yaml
+from etude.adapters.recipe.reading import read_fields, read_recipe
 from etude.adapters.recipe.schema import plain_name
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -181,6 +181,7 @@ class PretrainConfig(StrictModel):
 class PretrainRecipe(StrictModel):
     """Everything about a pretraining run; it is stored in its folder."""
 
+    task: Literal["pretraining"]
     name: Annotated[str, AfterValidator(plain_name)]
     seed: int = Field(0, ge=0, lt=2**32)
     shape: ShapeConfig = ShapeConfig()
@@ -212,13 +213,7 @@ class PretrainRecipe(StrictModel):
 def load_pretrain_recipe(path: str | Path, overrides: Sequence[str] = ()) -> PretrainRecipe:
     """Read a pretraining recipe, a file or a packaged one by name. Raises :class:`UserError` listing every problem."""
     text, where = read_recipe(path)
-    raw = read_yaml(text, where)
-    if not isinstance(raw, dict):
-        raise UserError("is not a YAML mapping", where=where, fix="start from 'adapt recipes cp nano'")
-    if "heads" in raw:
-        raise UserError("is a recipe for training an adapter", where=where, fix="use it with 'adapt train'")
-    for override in overrides:
-        override_fields(raw, override)
+    raw = read_fields(text, overrides, "pretraining", where)
     try:
         return PretrainRecipe.model_validate(raw)
     except ValidationError as error:

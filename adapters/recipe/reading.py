@@ -1,15 +1,31 @@
-"""The text of a recipe: which file it is in, the YAML in it, and fields set on the command line."""
+"""A recipe as it was written: which file it is, what it is for, and its fields with those given on the command line."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
 from etude.adapters.errors import UserError, nearest
 from etude.recipes import packaged
+
+
+class Task(NamedTuple):
+    """What is done with a recipe: in words, by which command of ``adapt``, and a packaged one to start from."""
+
+    words: str
+    command: str
+    example: str
+
+
+TASKS = {
+    "training": Task("training an adapter", "train", "demo"),
+    "pretraining": Task("pretraining a backbone", "pretrain", "nano"),
+}
+"""By what the field ``task`` of a recipe says."""
 
 
 def read_recipe(path: str | Path) -> tuple[str, str]:
@@ -27,11 +43,6 @@ def read_recipe(path: str | Path) -> tuple[str, str]:
     except OSError as error:
         raise UserError(f"cannot be read: {error.strerror}", where=str(file), fix="check its permissions") from None
     return text, file.name
-
-
-def is_for_pretraining(raw: Any) -> bool:
-    """Whether a recipe as read from YAML is for ``adapt pretrain``, which renders notes, rather than for ``adapt train``."""
-    return isinstance(raw, dict) and "soundfonts" in raw
 
 
 class _Loader(yaml.SafeLoader):
@@ -89,3 +100,35 @@ def _item(section: list[Any], part: str, name: str, override: str) -> int:
     items = ", ".join(f"{name}.{place}" for place in range(len(section)))
     what = f"'{name}' is a list of {len(section)}" if section else f"'{name}' is an empty list"
     raise UserError(what, where=f"override {override!r}", fix=f"name one of {items}" if section else f"set {name} as a whole")
+
+
+def task_of(path: str | Path) -> str:
+    """The task of a recipe file, or of a packaged recipe by name. Raises :class:`UserError`."""
+    text, where = read_recipe(path)
+    return _task(read_yaml(text, where), where)
+
+
+def _task(raw: Any, where: str) -> str:
+    """What a recipe as read from YAML is for, training where it does not say. Raises :class:`UserError` for anything else."""
+    if not isinstance(raw, dict):
+        return "training"
+    if "soundfonts" in raw and "task" not in raw:  # what recipes for pretraining were known by before they named it
+        raise UserError("does not say that it is for pretraining", where=where, fix="add 'task: pretraining'")
+    task = raw.get("task", "training")
+    if task not in tuple(TASKS):
+        raise UserError(f"should be {' or '.join(map(repr, TASKS))}", where=f"{where}: task")
+    return str(task)
+
+
+def read_fields(text: str, overrides: Sequence[str], task: str, where: str) -> dict[str, Any]:
+    """The fields of a recipe for ``task`` in ``text`` (YAML), with ``overrides``. Raises :class:`UserError` for another one."""
+    raw = read_yaml(text, where)
+    if not isinstance(raw, dict):
+        raise UserError("is not a YAML mapping", where=where, fix=f"start from 'adapt recipes cp {TASKS[task].example}'")
+    for override in overrides:
+        override_fields(raw, override)
+    found = _task(raw, where)
+    if found != task:
+        words, command, _ = TASKS[found]
+        raise UserError(f"is a recipe for {words}", where=where, fix=f"use it with 'adapt {command}'")
+    return raw

@@ -23,7 +23,7 @@ from etude.adapters.datasets import DatasetConfig
 from etude.adapters.errors import Problem, UserError
 from etude.adapters.methods import MethodConfig
 from etude.adapters.recipe.problems import KINDS, explain
-from etude.adapters.recipe.reading import is_for_pretraining, override_fields, read_recipe, read_yaml
+from etude.adapters.recipe.reading import read_fields, read_recipe
 from etude.adapters.regularizers import RegularizerConfig
 from etude.adapters.sound.augment import AugmentConfig
 
@@ -93,6 +93,7 @@ R = TypeVar("R", bound=tuple[RegularizerConfig, ...])
 class RecipeOf(StrictModel, Generic[D, B, M, H, R]):
     """A recipe with its sections' own types."""
 
+    task: Literal["training"] = "training"
     name: Annotated[str, AfterValidator(plain_name)]
     seed: int = Field(0, ge=0, lt=2**32)
     init_from: Location | None = None
@@ -128,13 +129,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
 def parse_recipe(text: str, overrides: Sequence[str] = (), *, where: str = "recipe") -> Recipe:
     """The recipe in ``text`` (YAML). Raises :class:`UserError` listing every problem."""
-    raw = read_yaml(text, where)
-    if not isinstance(raw, dict):
-        raise UserError("is not a YAML mapping", where=where, fix="start from 'adapt recipes cp demo'")
-    if is_for_pretraining(raw):
-        raise UserError("is a recipe for pretraining a backbone", where=where, fix="use it with 'adapt pretrain'")
-    for override in overrides:
-        override_fields(raw, override)
+    raw = read_fields(text, overrides, "training", where)
     model, problems = _model_for(raw, where)
     try:
         recipe = model.model_validate(raw)

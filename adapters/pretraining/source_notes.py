@@ -22,7 +22,7 @@ SILENT = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
+class SourceNote:
     """One recorded note; MIDI pitch or ``None`` where it is not known."""
 
     path: Path
@@ -32,7 +32,7 @@ class Recording:
     licence: str
 
 
-def recordings(config: RecordingsConfig, longest: float) -> list[Recording]:
+def source_notes(config: RecordingsConfig, longest: float) -> list[SourceNote]:
     """The notes that ``config`` selects, of which up to ``longest`` seconds are going to be drawn.
 
     Every file is decoded once, so that none fails hours later. Raises :class:`UserError` with every problem of them.
@@ -41,7 +41,7 @@ def recordings(config: RecordingsConfig, longest: float) -> list[Recording]:
     rows, problems = select_rows(table, {"source": config.sources})
     notes, faults = parse_rows(table, rows, needed="instrument")
     problems += faults
-    found: list[Recording] = []
+    found: list[SourceNote] = []
     for note in notes:
         if note.split != config.split:
             continue
@@ -49,7 +49,7 @@ def recordings(config: RecordingsConfig, longest: float) -> list[Recording]:
             _check(note.path, longest)
         except UserError as error:
             problems += error.problems
-        found.append(Recording(note.path, note.instrument, note.pitch, note.source, note.licence))
+        found.append(SourceNote(note.path, note.instrument, note.pitch, note.source, note.licence))
     if problems:
         raise UserError(problems)
     if not found:
@@ -68,7 +68,9 @@ def _check(path: Path, longest: float) -> None:
         raise UserError(f"is silent for its first {longest + LEAD_SECONDS:g} s", where=str(path), fix=fix)
 
 
-def draw(notes: Sequence[Recording], sample_rate: int, longest: float, rng: Generator) -> tuple[Recording, NDArray[np.float32]]:
+def draw(
+    notes: Sequence[SourceNote], sample_rate: int, longest: float, rng: Generator
+) -> tuple[SourceNote, NDArray[np.float32]]:
     """One of ``notes`` and its samples ``[samples]``, long enough for ``longest`` seconds after a short silence."""
     note = notes[int(rng.integers(len(notes)))]
     info = probe(note.path)
