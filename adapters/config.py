@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
 
 class StrictModel(BaseModel):
     """A recipe section: unknown keys are errors, values are fixed once read."""
+
+    example: ClassVar[Mapping[str, Any]] = {}
+    """The smallest values of the fields that have no default, for documents and tests."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False, protected_namespaces=())
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub import errors
+from registered import WITH_BLOCKS
 from safetensors.torch import save_file
 from torch import nn
 from transformers import HubertModel, Wav2Vec2FeatureExtractor, WhisperFeatureExtractor
@@ -20,7 +21,6 @@ from etude.adapters.recipe.pretraining import load_pretrain_recipe
 
 SHARED = Path(os.environ.get("ETUDE_SHARED", Path(__file__).parents[2] / "shared"))
 REAL_WHISPER = SHARED / "weights" / "whisper-tiny-encoder"
-NAMES = [name for name in registry.names("backbones") if name != "log_mel"]  # which has no weights
 
 
 def build(name, weights="random:tiny", **fields):
@@ -33,7 +33,7 @@ def tone(samples, rate, pitch=220.0):
     return 0.3 * torch.sin(2 * torch.pi * pitch * time) * torch.exp(-time) + 0.05 + 0.01 * torch.cos(40_000 * time**2)
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=WITH_BLOCKS)
 def backbone(request):
     return build(request.param)
 
@@ -121,7 +121,7 @@ def test_fingerprint_covers_parameters_and_buffers_but_not_additions(backbone):
 @pytest.mark.parametrize(
     ("name", "fields"),
     [
-        *((name, {}) for name in NAMES),
+        *((name, {}) for name in WITH_BLOCKS),
         ("mert", {"normalize": False}),
         ("whisper", {"normalize": True}),
         ("ast", {"input": "waveform"}),
@@ -134,7 +134,7 @@ def test_silence_and_empty_windows_are_finite(name, fields, length):
     assert all(torch.isfinite(state).all() for state in states)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", WITH_BLOCKS)
 def test_window_must_be_whole_frames(name):
     rate = build(name, window=1.0).frame_rate
     with pytest.raises(UserError, match=r"backbone\.window.*not a whole number.*use 1\.") as caught:
@@ -143,7 +143,7 @@ def test_window_must_be_whole_frames(name):
     assert build(name, window=nearest).frames_per_window == rate + 1
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", WITH_BLOCKS)
 def test_unknown_random_size(name):
     with pytest.raises(UserError, match=r"unknown size 'tinny' of random weights .did you mean 'tiny'"):
         build(name, "random:tinny")

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from registered import WITH_BLOCKS
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
@@ -10,7 +11,6 @@ from etude.adapters import registry
 from etude.adapters.model import compiled
 from etude.adapters.model.bank import AdapterBank, BankedLinear
 
-BACKBONES = [name for name in registry.names("backbones") if name != "log_mel"]  # which has no blocks
 ADAPTERS = {
     "lora": {"rank": 2, "alpha": 6},
     "wide": {"rank": 8, "sites": ("attn.q", "ffn.in")},
@@ -65,7 +65,7 @@ def filled(backbone_name, names=tuple(ADAPTERS)):
     return bank, expected
 
 
-@pytest.fixture(scope="module", params=BACKBONES)
+@pytest.fixture(scope="module", params=WITH_BLOCKS)
 def full(request):
     return filled(request.param)
 
@@ -115,7 +115,7 @@ def test_names(full):
         bank.remove("nobody")
 
 
-@pytest.mark.parametrize("backbone_name", BACKBONES)
+@pytest.mark.parametrize("backbone_name", WITH_BLOCKS)
 def test_the_backbone_keeps_its_fingerprint_and_gets_its_own_layers_back(backbone_name):
     backbone = make_backbone(backbone_name)
     fingerprint, names, modules = backbone.fingerprint(), list(backbone.state_dict()), list(backbone.modules())
@@ -173,7 +173,7 @@ def test_no_adapter_costs_nothing_and_one_costs_its_own_rank_only():
         assert names or "index" not in operations.names
 
 
-@pytest.mark.parametrize("backbone_name", BACKBONES)
+@pytest.mark.parametrize("backbone_name", WITH_BLOCKS)
 def test_compiled_layers_are_shared_and_switching_compiles_nothing(backbone_name, monkeypatch):
     graphs, original = [], nn.Module.compile
 

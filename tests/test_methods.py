@@ -2,15 +2,14 @@
 
 import pytest
 import torch
+from registered import WITH_BLOCKS
 from torch.nn import functional
 
 from etude.adapters import registry
 from etude.adapters.errors import UserError
 
-BACKBONES = [name for name in registry.names("backbones") if name != "log_mel"]  # which has no blocks
-REQUIRED = {"reprogramming": {"form": "additive"}}
 VARIANTS = [
-    *((name, REQUIRED.get(name, {})) for name in registry.names("methods")),
+    *((name, registry.find("methods", name).Config.example) for name in registry.names("methods")),
     ("lora", {"variant": "dora"}),
     ("lora", {"variant": "ia3", "sites": ("attn.k", "ffn.out")}),
     ("lora", {"blocks": "last 1", "sites": ("attn.out", "ffn.in"), "dropout": 0.5}),
@@ -32,7 +31,7 @@ def audio(backbone):
     return torch.randn(2, backbone.window_samples, generator=generator), torch.full((2,), backbone.window_samples)
 
 
-@pytest.mark.parametrize("backbone_name", BACKBONES)
+@pytest.mark.parametrize("backbone_name", WITH_BLOCKS)
 @pytest.mark.parametrize(("method_name", "fields"), VARIANTS)
 def test_identity_at_step_0_and_frozen_base(backbone_name, method_name, fields):
     backbone = make_backbone(backbone_name)
@@ -54,7 +53,7 @@ def test_identity_at_step_0_and_frozen_base(backbone_name, method_name, fields):
         assert ".".join(name.split(".")[:4]) in backbone.sites
 
 
-@pytest.mark.parametrize("backbone_name", BACKBONES)
+@pytest.mark.parametrize("backbone_name", WITH_BLOCKS)
 @pytest.mark.parametrize(("method_name", "fields"), [*VARIANTS, ("lora", {"rank": 3, "alpha": 24.0, "sites": ("attn.k",)})])
 def test_site_updates_are_what_the_trained_layers_compute(backbone_name, method_name, fields):
     backbone, method = make_backbone(backbone_name), make_method(method_name, **fields)
@@ -93,7 +92,7 @@ def test_tensors_of_another_shape_or_missing_ones_give_no_site_updates():
             method.site_updates(backbone, bad)
 
 
-@pytest.mark.parametrize("backbone_name", BACKBONES)
+@pytest.mark.parametrize("backbone_name", WITH_BLOCKS)
 @pytest.mark.parametrize("variant", ["lora", "dora", "ia3"])
 def test_first_block_is_the_lowest_whose_output_changes(backbone_name, variant):
     backbone = make_backbone(backbone_name)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from excerpts import excerpt_of
+from registered import WITH_BLOCKS
 from safetensors.torch import load_file
 
 from etude.adapters import artifact, registry
@@ -19,7 +20,6 @@ from etude.adapters.heads.technique import Technique, TechniqueConfig
 from etude.adapters.model.adapted import AdaptedModel
 from etude.adapters.model.mix import LayerMix
 
-BACKBONES = [name for name in registry.names("backbones") if name != "log_mel"]  # which has no blocks
 METHODS = {
     "heads_only": ("heads_only", {}),
     "lora": ("lora", {}),
@@ -37,7 +37,7 @@ def make_backbone(name, weights="random:tiny"):
     return kind(kind.Config(name=name, weights=weights, window=0.4))
 
 
-@pytest.fixture(scope="module", params=BACKBONES)
+@pytest.fixture(scope="module", params=WITH_BLOCKS)
 def untouched(request):
     return make_backbone(request.param)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from itertools import chain
 from typing import Any, ClassVar, Self
@@ -27,6 +27,8 @@ INPUT = -1
 
 class BackboneConfig(StrictModel):
     """Fields every backbone has."""
+
+    example: ClassVar[Mapping[str, Any]] = {"weights": "random:tiny"}
 
     name: str
     weights: Location

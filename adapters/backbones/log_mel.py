@@ -5,7 +5,8 @@ It is AST's (Kaldi's filterbank at 100 Hz, 128 bands, normalised as AudioSet), s
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,8 @@ from etude.adapters.backbones._parts.kaldi_fbank import BANDS, FRAME, HOP, SAMPL
 
 class LogMelConfig(BackboneConfig):
     """``weights`` are ``none``."""
+
+    example: ClassVar[Mapping[str, Any]] = {}
 
     weights: Literal["none"] = "none"
 

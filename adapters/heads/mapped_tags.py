@@ -7,7 +7,7 @@ found by likeness; what is learned lies in front of the backbone or behind it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -22,6 +22,8 @@ from etude.adapters.heads._parts.clip_head import ClipConfig, ClipHead
 
 class MappedTagsConfig(ClipConfig):
     """Which source classes stand for a class."""
+
+    example: ClassVar[Mapping[str, Any]] = {"mapping": "fixed"}
 
     mapping: Literal["fixed", "names", "data"] | dict[str, tuple[str, ...]]
     """``fixed``: the first ones in the order of their index, summed; ``names``: those called most like it; ``data``: those

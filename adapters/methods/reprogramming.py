@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import ClassVar, Literal, TypeVar, cast
+from typing import Any, ClassVar, Literal, TypeVar, cast
 
 import torch
 from pydantic import Field
@@ -32,6 +32,8 @@ WIDTHS = {"generator": 135, "film": 54}
 
 class ReprogrammingConfig(MethodConfig):
     """Which form, and its size."""
+
+    example: ClassVar[Mapping[str, Any]] = {"form": "additive"}
 
     name: Literal["reprogramming"] = "reprogramming"
     form: Literal["additive", "cnn", "unet", "generator", "film"]
