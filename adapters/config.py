@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
@@ -17,6 +18,16 @@ class StrictModel(BaseModel):
     """The smallest values of the fields that have no default, for documents and tests."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False, protected_namespaces=())
+
+
+def distinct(names: Iterable[str]) -> tuple[str, ...]:
+    """``names`` of the items of a list, each once: the second ``a`` is ``a-2``."""
+    counts: Counter[str] = Counter()
+    found = []
+    for name in names:
+        counts[name] += 1
+        found.append(name if counts[name] == 1 else f"{name}-{counts[name]}")
+    return tuple(found)
 
 
 def _expand(text: str) -> str:

@@ -11,7 +11,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from etude.adapters.heads import FrameGrid
+from etude.adapters.heads import Excerpt, FrameGrid
 from etude.adapters.model.build import build_backbone, build_dataset
 from etude.adapters.registry import find
 from etude.adapters.sound.audio import read_window
@@ -29,19 +29,21 @@ def control_activations(recipe):  # type: ignore[no-untyped-def]
     tracks = {split: dataset.tracks(split) for split in ("train", "validation", "test")}
     kind, rate = find("heads", "technique"), backbone.frame_rate
     config = recipe.heads.technique.model_copy(update={"pitch": False})
-    statistics = kind.measure(config, dataset.techniques, [t.annotation for t in tracks["train"]], rate)
-    head = kind(config, dataset.techniques, backbone.hidden_size, statistics)
+    labels = dataset.classes["notes"]
+    statistics = kind.measure(config, labels, [t.annotation for t in tracks["train"]], rate)
+    head = kind(config, labels, backbone.hidden_size, statistics)
     features = {split: [log_mel_context(track, backbone) for track in found] for split, found in tracks.items()}
     scaler = StandardScaler().fit(np.concatenate(features["train"]))
     scaled = {split: [scaler.transform(x).astype(np.float32) for x in found] for split, found in features.items()}
     references = {split: [track.annotation for track in found] for split, found in tracks.items()}
     rolls = [
-        head.targets(a, FrameGrid(0, len(x), rate, len(x))) for a, x in zip(references["train"], scaled["train"], strict=True)
+        head.targets(Excerpt(track, FrameGrid(0, len(x), rate, len(x)), track.annotation, backbone.sample_rate))
+        for track, x in zip(tracks["train"], scaled["train"], strict=True)
     ]
-    labels = np.concatenate([np.hstack([roll["technique"], roll["onset"]]) for roll in rolls])
+    truth = np.concatenate([np.hstack([roll["technique"], roll["onset"]]) for roll in rolls])
     inputs, best = np.concatenate(scaled["train"]), None
     for strength in STRENGTHS:
-        models = [LogisticRegression(C=strength, max_iter=60).fit(inputs, column) for column in labels.T]
+        models = [LogisticRegression(C=strength, max_iter=60).fit(inputs, column) for column in truth.T]
         found = {split: [activations(models, x) for x in scaled[split]] for split in ("validation", "test")}
         head.tune(references["validation"], found["validation"], rate)
         score = head.score(references["validation"], found["validation"], rate)["event_macro_f1"]

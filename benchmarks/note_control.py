@@ -25,9 +25,11 @@ def note_scores(recipe):  # type: ignore[no-untyped-def]
     dataset = build_dataset(recipe)
     tracks = {split: dataset.tracks(split) for split in ("train", "validation", "test")}
     tracks["train"] = share_of(tracks["train"], recipe.train.share, recipe.seed)
-    labels = dataset.tags
+    labels = dataset.classes["tags"]
     features = {split: np.stack([log_mel_statistics(track) for track in found]) for split, found in tracks.items()}
-    truth = {split: np.array([labels.index(track.annotation.tags[0]) for track in found]) for split, found in tracks.items()}
+    truth = {
+        split: np.array([labels.index(track.annotation.tags[0].name) for track in found]) for split, found in tracks.items()
+    }
     scaler = StandardScaler().fit(features["train"])
     best = None
     for strength in STRENGTHS:

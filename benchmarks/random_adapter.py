@@ -24,6 +24,7 @@ def random_adapters(workload: Workload, folder: Path, count: int, blocks: int, *
                     parameter.copy_(0.02 * torch.randn(parameter.shape, generator=generator))
         path = folder / f"adapter{blocks}-{index}"
         recipe = workload.recipe(blocks, f"name={path.name}", *overrides)
-        write_artifact(path, recipe, workload.dataset.licence, model, fingerprint, {"validation": scores})
+        data = workload.dataset.config.name, workload.dataset.licence
+        write_artifact(path, recipe, *data, model, fingerprint, {"validation": scores})
         paths.append(path)
     return paths

@@ -22,13 +22,13 @@ def main(adapter: str, target: str) -> None:
     dataset = build_dataset(session.recipe())
     track = dataset.tracks("test")[PHRASE]
     # Test notes have pitches that never occur in training, so the pitch branch cannot know them: leave its guesses out.
-    found = Annotation(tuple(replace(note, pitch=None) for note in session(track.audio).notes))
+    found = Annotation(notes=[replace(note, pitch=None) for note in session(track.audio).notes])
     plot_events(
         track.audio,
         found,
         Path(target),
         reference=track.annotation,
-        labels=dataset.techniques,
+        labels=dataset.classes["notes"],
         title="Playing techniques found in a double-bass phrase",
     )
 

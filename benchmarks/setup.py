@@ -20,8 +20,10 @@ from accelerate import Accelerator
 from transformers import WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from etude.adapters.annotations import Note, write_events
+from etude.adapters.annotations import Annotation
+from etude.adapters.annotations.notes import Note
 from etude.adapters.datasets import Dataset, Track
+from etude.adapters.formats.csv import write_records
 from etude.adapters.model.adapted import AdaptedModel
 from etude.adapters.model.build import build_dataset
 from etude.adapters.recipe.schema import Recipe, parse_recipe
@@ -199,7 +201,7 @@ def write_dataset(root: Path, geometry: Geometry, windows: int) -> None:
         seconds = min(WINDOWS_PER_RECORDING, windows - first) * geometry.window
         audio, notes = phrase(generator, seconds, geometry.rate)
         soundfile.write(root / f"{index}.flac", audio, geometry.rate)
-        write_events(root / f"{index}.csv", notes)
+        write_records(root / f"{index}.csv", Annotation(notes=notes))
         rows.append(f"{index}.flac,{index}.csv,train")
     (root / "manifest.csv").write_text("\n".join(rows) + "\n")
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from etude.adapters.annotations import Annotation
 
 MOST_LISTED = 60
 """Of more classes, only the number and the sizes are shown."""
@@ -32,6 +29,7 @@ def check(
     from rich.markup import escape
     from rich.table import Table
 
+    from etude.adapters.annotations import kind_of
     from etude.adapters.errors import UserError
     from etude.adapters.model.build import named_dataset
 
@@ -43,29 +41,20 @@ def check(
     if problems:
         raise UserError(problems)
     table = Table("split", box=SIMPLE_HEAD, pad_edge=False)
-    for column in ("recordings", "minutes", "events"):
+    kinds = [kind_of(name) for name in sorted(set[str]().union(*(track.annotation for track in tracks)))]
+    for column in ("recordings", "minutes", *(kind.plural for kind in kinds if not kind.whole)):
         table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("events by technique")
-    tagged = any(track.annotation.tags is not None for track in tracks)
-    if tagged:
-        table.add_column("recordings by tag")
+    for kind in kinds:
+        table.add_column(kind.heading)
     for split in dict.fromkeys(track.split for track in tracks):
         own = [track for track in tracks if track.split == split]
-        counts = Counter(note.technique or "(unlabelled)" for track in own for note in track.annotation.notes)
         minutes = sum(track.info.duration for track in own) / 60
-        columns = [_listed(counts)]
-        if tagged:
-            columns.append(_listed(Counter(tag for track in own for tag in tags_of(track.annotation))))
-        table.add_row(split, str(len(own)), f"{minutes:.1f}", str(counts.total()), *map(escape, columns))
+        layers = {kind: [getattr(track.annotation, kind.name) for track in own] for kind in kinds}
+        totals = [str(sum(map(len, layers[kind]))) for kind in kinds if not kind.whole]
+        listed = [_listed(Counter(name for layer in layers[kind] for name in kind.counts(layer))) for kind in kinds]
+        table.add_row(split, str(len(own)), f"{minutes:.1f}", *totals, *map(escape, listed))
     Console().print(table)
     typer.echo(f"licence: {dataset.licence}; no problems found")
-
-
-def tags_of(annotation: Annotation) -> tuple[str, ...]:
-    """What a recording counts as."""
-    if annotation.tags is None:
-        return ("(unlabelled)",)
-    return annotation.tags or ("(none labelled)" if annotation.unlabelled_tags else "(none)",)
 
 
 def _listed(counts: Counter[str]) -> str:

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from etude.adapters.errors import Problem, UserError, nearest
-
-if TYPE_CHECKING:
-    from etude.adapters.annotations import Annotation
-    from etude.adapters.heads._parts.vocabulary import Vocabulary
 
 
 def predict(
@@ -35,14 +30,15 @@ def predict(
     compile: Annotated[bool, typer.Option("--compile", help="Compile the backbone first, which takes a while.")] = False,
 ) -> None:
     """Turn recordings into events and tags that a musician can open. A file that cannot be read does not stop the others."""
-    from etude.adapters.formats.export import FORMATS, export, refuse_tags
+    from etude.adapters.formats import export, format_of, left_out
+    from etude.adapters.registry import names
     from etude.cli.folders import check_writable, make_folder
     from etude.cli.progress import progress
 
-    if to not in FORMATS:
-        raise UserError(f"unknown format '{to}'", where="--to", fix=nearest(to, FORMATS))
+    if to not in names("formats"):
+        raise UserError(f"unknown format '{to}'", where="--to", fix=nearest(to, names("formats")))
     files = expand(recordings)
-    suffixes = (FORMATS[to].suffix, *([".png"] if plot else []))
+    suffixes = (format_of(to).suffix, *([".png"] if plot else []))
     folders = [out / name for name in adapter_names([adapter, *others])] if others else [out]
     results = [[tuple(folder / f"{name}{suffix}" for suffix in suffixes) for folder in folders] for name in result_names(files)]
     check_writable(out, "--out")
@@ -53,17 +49,18 @@ def predict(
         raise UserError(f"exists already{more}", where=str(existing[0]), fix=fix)
     problems: list[Problem] = []
     with progress("loading the adapter", 1):
+        from etude.adapters.annotations import kind_of
         from etude.adapters.inference.bulk import predict_files
         from etude.adapters.inference.plot import plot_events
         from etude.adapters.inference.session import Session
 
         session = Session(adapter, *(others or []), weights=weights, device=device, compile=compile)
-    finds = {name: {head.vocabulary for head in session.heads(name).values()} for name in session.adapters}
-    for name, vocabularies in finds.items():
-        if "techniques" not in vocabularies:
-            refuse_tags(to, name)
-        elif "tags" in vocabularies and not FORMATS[to].tags:
-            typer.echo(f"notice: {name}: {to} holds no tags; only events are written", err=True)
+    for name in session.adapters:
+        kinds = sorted({head.kind for head in session.heads(name).values()})
+        if lost := left_out(to, kinds, name):
+            kept = " and ".join(kind.plural for kind in map(kind_of, kinds) if kind not in lost)
+            what = f"{to} holds no {' and no '.join(kind.plural for kind in lost)}; only {kept} are written"
+            typer.echo(f"notice: {name}: {what}", err=True)
     with progress("predicting", len(files)) as advance:
         for prediction, places in zip(predict_files(session, files), results, strict=True):
             file = prediction.path
@@ -71,25 +68,16 @@ def predict(
             for (name, annotation), (target, *picture) in zip(prediction.annotations.items(), places, strict=False):
                 with noted(problems):
                     make_folder(target.parent)
-                    held = annotation if FORMATS[to].tags else replace(annotation, tags=None, tag_confidences={})
-                    export(held, target, to, duration=prediction.duration, source=file, adapter=name)
-                    typer.echo(f"{file}: {summary(annotation, finds[name])} -> {target}")
+                    export(annotation, target, to, duration=prediction.duration, source=file, adapter=name)
+                    summary = "; ".join(kind.summary(layer) for kind, layer in annotation.by_kind())
+                    typer.echo(f"{file}: {summary} -> {target}")
                     heads = session.heads(name).values()
-                    labels = [label for head in heads if head.vocabulary == "techniques" for label in head.labels]
+                    labels = [label for head in heads if not kind_of(head.kind).whole for label in head.labels]
                     for path in picture:
                         plot_events(file, annotation, path, labels=labels)
             advance(1)
     if problems:
         raise UserError(problems)
-
-
-def summary(annotation: Annotation, finds: Collection[Vocabulary]) -> str:
-    """What an adapter that ``finds`` these has found, in a few words."""
-    count = len(annotation.notes)
-    parts = [f"{count} event{'' if count == 1 else 's'}"] if "techniques" in finds else []
-    if annotation.tags is not None:
-        parts.append(", ".join(f"{tag} {annotation.tag_confidences[tag]:.2f}" for tag in annotation.tags) or "no tag")
-    return "; ".join(parts)
 
 
 @contextmanager

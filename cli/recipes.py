@@ -43,7 +43,7 @@ def copy(
     if target.exists():
         raise UserError(f"'{target}' exists", fix="name another file, or remove it first")
     shutil.copyfile(known[name], target)
-    from etude.adapters.recipe.schema import is_for_pretraining, read_recipe, read_yaml
+    from etude.adapters.recipe.reading import is_for_pretraining, read_recipe, read_yaml
 
     command = "pretrain" if is_for_pretraining(read_yaml(*read_recipe(target))) else "train"
     typer.echo(f"{target}: run it with 'adapt {command} {target}'")
@@ -59,7 +59,8 @@ def check(
     from rich.syntax import Syntax
 
     from etude.adapters.recipe.pretraining import load_pretrain_recipe
-    from etude.adapters.recipe.schema import is_for_pretraining, load_recipe, read_recipe, read_yaml
+    from etude.adapters.recipe.reading import is_for_pretraining, read_recipe, read_yaml
+    from etude.adapters.recipe.schema import load_recipe
 
     load = load_pretrain_recipe if is_for_pretraining(read_yaml(*read_recipe(recipe))) else load_recipe
     text = load(recipe, overrides or []).dump()

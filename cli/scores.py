@@ -3,38 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-HEADLINE = ("frame_micro_f1", "frame_macro_f1", "event_micro_f1", "event_macro_f1")
-CLASS_COLUMNS = ("class", "frame F1", "event F1", "precision", "recall", "events", "found", "correct")
-"""The last three count events: in the reference, in the estimate, and those that match."""
-TAG_COLUMNS = {
-    "f1_micro": "F1 micro",
-    "f1_macro": "F1 macro",
-    "openmic_f1": "F1 as in OpenMIC",
-    "lrap": "LRAP",
-    "map": "mAP",
-    "roc_auc": "ROC AUC",
-    "accuracy": "accuracy",
-}
-CLIP_COLUMNS = ("class", "F1", "precision", "recall", "recordings", "found", "correct")
+if TYPE_CHECKING:
+    from etude.adapters.annotations import Kind
+
 MOST_CLASSES = 60
 """A data set such as NSynth has a thousand; a terminal shows the most frequent ones."""
 
 
 def print_scores(scores: Mapping[str, Any], title: str) -> None:
-    """One table of headline scores and one of the classes, for every head; for events, before and after post-processing."""
+    """One table of headline scores and one of the classes, for every head; the former before and after post-processing."""
+    from etude.adapters.heads._parts.labels import head_kind
+
     console = Console()
     for head, values in scores.items():
         console.print(f"{title} ({head})", style="bold", soft_wrap=True, highlight=False, markup=False)
-        every = values.get("per_class", {})
-        rows = _most_frequent(every, "clip" if "lrap" in values else "event")
-        tables = (_tag_summary(values), _clips(rows)) if "lrap" in values else (_event_summary(values), _events(rows))
-        for table in tables:
+        kind, every = head_kind(head), values.get("per_class", {})
+        rows = _most_frequent(every, kind.unit)
+        for table in (_headline(values, kind), _classes(rows, kind)):
             if table.row_count:
                 console.print(table)
         if len(rows) < len(every):
@@ -42,51 +33,37 @@ def print_scores(scores: Mapping[str, Any], title: str) -> None:
             console.print(rest, soft_wrap=True, highlight=False)
 
 
-def _most_frequent(rows: Mapping[str, Any], counts: str) -> Mapping[str, Any]:
+def _most_frequent(rows: Mapping[str, Any], unit: str) -> Mapping[str, Any]:
     """The rows of the ``MOST_CLASSES`` classes with the largest reference, in the order in which they are."""
-    kept = set(sorted(rows, key=lambda label: -rows[label][counts]["ref"])[:MOST_CLASSES])
+    kept = set(sorted(rows, key=lambda label: -rows[label][unit]["ref"])[:MOST_CLASSES])
     return {label: row for label, row in rows.items() if label in kept}
 
 
-def _event_summary(values: Mapping[str, Any]) -> Table:
-    summary = _table("", "frame F1 micro", "macro", "event F1 micro", "macro")
-    for name, row in {"before post-processing": values.get("before"), "after post-processing": values}.items():
-        if row and all(key in row for key in HEADLINE):
-            summary.add_row(name, *(f"{row[key]:.3f}" for key in HEADLINE))
-    return summary
+def _headline(values: Mapping[str, Any], kind: Kind) -> Table:
+    """A row, or two with names where the head scores what it found before post-processing as well."""
+    before = values.get("before")
+    known = [name for name in kind.scores.headline if name in values]
+    table = _table(*([""] if before else []), *(kind.scores.headline[name][0] for name in known))
+    for name, row in (("before post-processing", before), ("after post-processing", values)):
+        if row and known:
+            table.add_row(*([name] if before else []), *(_cell(row, name) for name in known))
+    return table
 
 
-def _events(rows: Mapping[str, Any]) -> Table:
-    classes = _table(*CLASS_COLUMNS)
+def _classes(rows: Mapping[str, Any], kind: Kind) -> Table:
+    table = _table("class", *(title for title, _, _ in kind.scores.columns))
     for label, row in rows.items():
-        event = row["event"]
-        numbers = (row["frame"]["f1"], event["f1"], event["precision"], event["recall"])
-        classes.add_row(label, *(f"{number:.3f}" for number in numbers), *_counts(event))
-    return classes
+        table.add_row(label, *(_cell(row.get(part, {}), name) for _, part, name in kind.scores.columns))
+    return table
 
 
-def _tag_summary(values: Mapping[str, Any]) -> Table:
-    known = [name for name in TAG_COLUMNS if name in values]
-    summary = _table(*(TAG_COLUMNS[name] for name in known))
-    summary.add_row(*(f"{values[name]:.3f}" for name in known))
-    return summary
+def _cell(row: Mapping[str, Any], name: str) -> str:
+    value = row.get(name, "-")
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
-def _clips(rows: Mapping[str, Any]) -> Table:
-    classes = _table(*CLIP_COLUMNS)
-    for label, row in rows.items():
-        clip = row["clip"]
-        classes.add_row(label, *(f"{clip[name]:.3f}" for name in ("f1", "precision", "recall")), *_counts(clip))
-    return classes
-
-
-def _counts(row: Mapping[str, Any]) -> tuple[str, str, str]:
-    return str(row["ref"]), str(row["est"]), str(row["tp"])
-
-
-def _table(first: str, *numbers: str) -> Table:
+def _table(*columns: str) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column(first)
-    for column in numbers:
-        table.add_column(column, justify="right", no_wrap=True)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index else "left", no_wrap=bool(index))
     return table

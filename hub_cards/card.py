@@ -16,8 +16,9 @@ import yaml
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, StrictUndefined
 
+from etude.adapters.annotations import Kind
 from etude.adapters.artifact import Manifest
-from etude.adapters.heads._parts.vocabulary import vocabulary_of
+from etude.adapters.heads._parts.labels import head_kind
 
 PERMISSIVE = ("cc0-1.0", "unlicense", "mit", "bsd-2-clause", "bsd-3-clause", "apache-2.0", "cc-by-3.0", "cc-by-4.0")
 """Licences (Hub identifiers) that ask for no more than notice and credit, the least demanding first."""
@@ -31,25 +32,7 @@ TERMS = {
     "by": "credit the authors",
     "gpl": "derived software must be shared under the same licence",
 }
-NAMES = {
-    "frame_micro_f1": "Frame F1, micro",
-    "frame_macro_f1": "Frame F1, macro",
-    "event_micro_f1": "Event F1, micro",
-    "event_macro_f1": "Event F1, macro",
-    "f1_micro": "F1, micro",
-    "f1_macro": "F1, macro",
-    "openmic_f1": "F1 of presence and absence, macro (OpenMIC)",
-    "lrap": "Label ranking average precision",
-    "map": "Mean average precision",
-    "roc_auc": "ROC AUC, macro",
-    "accuracy": "Accuracy",
-}
 CLASS_COLUMNS = {"f1": "{} F1", "precision": "{} precision", "recall": "{} recall", "ref": "{}s annotated", "est": "{}s found"}
-TASKS = {
-    "techniques": ("find playing techniques in audio recordings", "playing technique detection"),
-    "tags": ("tag audio recordings as a whole", "music tagging"),
-}
-"""Vocabulary of a head -> what it does, and what that is called."""
 _PATH = re.compile(r"(?<![\w./~-])(?:file://)?(?:(?:[A-Za-z]:)?[\\/][\w.+-]+|~)(?:[\\/]+[\w.+-]+)+")
 
 
@@ -70,8 +53,7 @@ def render_card(manifest: Manifest, metrics: Mapping[str, Any], recipe_text: str
     card = environment.from_string(files("etude.hub_cards").joinpath("card.md.jinja").read_text(encoding="utf-8")).render(
         front_matter=_front_matter(manifest, splits).to_yaml(),
         manifest=manifest,
-        does=" and ".join(does for does, _ in _tasks(manifest)),
-        finds=sorted({vocabulary_of(head) for head in manifest.labels}),
+        kinds=_kinds(manifest),
         base=_last(backbone.id),
         on_hub=_on_hub(backbone.id),
         recipe=yaml.safe_dump(_without_paths(yaml.safe_load(recipe_text)), sort_keys=False, allow_unicode=True).strip(),
@@ -84,9 +66,9 @@ def render_card(manifest: Manifest, metrics: Mapping[str, Any], recipe_text: str
     return _PATH.sub(lambda found: _last(found[0]), card)
 
 
-def _tasks(manifest: Manifest) -> list[tuple[str, str]]:
-    """What the adapter's heads do, each task once."""
-    return [TASKS[vocabulary] for vocabulary in dict.fromkeys(map(vocabulary_of, manifest.labels))]
+def _kinds(manifest: Manifest) -> list[Kind]:
+    """What the adapter's heads find, each kind once."""
+    return list(dict.fromkeys(map(head_kind, manifest.labels)))
 
 
 def terms(licence: str) -> list[str]:
@@ -158,25 +140,25 @@ def _front_matter(manifest: Manifest, splits: Mapping[str, Any]) -> ModelCardDat
     results = [
         EvalResult(
             task_type="audio-classification",
-            task_name=TASKS[vocabulary_of(head)][1],
+            task_name=head_kind(head).card.task,
             dataset_type=manifest.dataset,
             dataset_name=manifest.dataset,
             dataset_split=split,
             metric_type="f1" if "f1" in name else name,
-            metric_name=f"{NAMES[name]} ({head})",
+            metric_name=f"{head_kind(head).scores.headline[name][1]} ({head})",
             metric_value=round(value, 4),
         )
         for split, heads in splits.items()
         for head, scores in heads.items()
         for name, value in _numbers(scores)
-        if name in NAMES
+        if name in head_kind(head).scores.headline
     ]
     fields: dict[str, Any] = dict(adapter_licence(manifest.backbone.licence, manifest.data_licence))
     if _on_hub(manifest.backbone.id):
         fields |= {"base_model": manifest.backbone.id, "base_model_relation": "adapter"}
     return ModelCardData(
         library_name="etude",
-        tags=["music-information-retrieval", *(task.replace(" ", "-") for _, task in _tasks(manifest)), manifest.method],
+        tags=["music-information-retrieval", *(kind.card.task.replace(" ", "-") for kind in _kinds(manifest)), manifest.method],
         metrics=sorted({result.metric_type for result in results}) or None,
         model_name=manifest.name,
         eval_results=results or None,
@@ -193,9 +175,10 @@ def _score_table(splits: Mapping[str, Any], head: str) -> list[list[Any]]:
         columns[split] = dict(_numbers(scores))
     columns = {title: numbers for title, numbers in columns.items() if numbers}
     rows = dict.fromkeys(name for numbers in columns.values() for name in numbers)
-    known = [name for name in NAMES if name in rows] + [name for name in rows if name not in NAMES]
+    names = {name: long for name, (_, long) in head_kind(head).scores.headline.items()}
+    known = [name for name in names if name in rows] + [name for name in rows if name not in names]
     body = [
-        [NAMES.get(name, name.replace("_", " ").replace("f1", "F1")), *(numbers.get(name) for numbers in columns.values())]
+        [names.get(name, name.replace("_", " ").replace("f1", "F1")), *(numbers.get(name) for numbers in columns.values())]
         for name in known
     ]
     return [["Score", *columns], *body] if body else []
@@ -205,11 +188,11 @@ def _class_table(scores: Mapping[str, Any]) -> list[list[Any]]:
     """Header and rows of one split's scores and counts by class."""
     per_class: dict[str, Any] = scores.get("per_class") or {}
     columns = [
-        (kind, name)
-        for kind in ("frame", "event", "clip")
+        (unit, name)
+        for unit in dict.fromkeys(unit for row in per_class.values() for unit in row)
         for name in CLASS_COLUMNS
-        if any(name in (row.get(kind) or {}) for row in per_class.values())
+        if any(name in (row.get(unit) or {}) for row in per_class.values())
     ]
-    titles = [CLASS_COLUMNS[name].format(kind) for kind, name in columns]
-    body = [[label, *((row.get(kind) or {}).get(name) for kind, name in columns)] for label, row in per_class.items()]
+    titles = [CLASS_COLUMNS[name].format(unit) for unit, name in columns]
+    body = [[label, *((row.get(unit) or {}).get(name) for unit, name in columns)] for label, row in per_class.items()]
     return [["Class", *titles], *body] if columns else []

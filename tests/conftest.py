@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from etude.adapters.annotations import Note, write_events
+from etude.adapters.annotations import Annotation
+from etude.adapters.annotations.notes import Note
+from etude.adapters.formats.csv import write_records
 
 os.environ.setdefault("ACCELERATE_USE_CPU", "true")
 # Nothing of what the tests compute mixes with what the user keeps.
@@ -47,7 +49,7 @@ def write_toy_dataset(root: Path, counts: dict[str, int], seconds: float = 4.0) 
         for index in range(count):
             audio, notes = toy_phrase(rng, seconds)
             soundfile.write(root / f"{split}{index}.wav", audio, RATE)
-            write_events(root / f"{split}{index}.csv", notes)
+            write_records(root / f"{split}{index}.csv", Annotation(notes=notes))
             rows.append(f"{split}{index}.wav,{split}{index}.csv,{split}")
     (root / "manifest.csv").write_text("\n".join(rows) + "\n")
     return root / "manifest.csv"

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 import etude
 from etude.adapters import artifact
-from etude.adapters.annotations import EVENT_COLUMNS
+from etude.adapters.annotations.notes import Notes
 from etude.cli.app import app
 from etude.cli.predict import result_names
 from etude.cli.progress import progress
@@ -341,7 +341,7 @@ def test_folders_globs_and_repeated_names(adapter, take, tmp_path, monkeypatch):
     succeed("predict", adapter, "in", "in/take.*", tmp_path / "in/take.1.wav", "./in/take.1.wav", "--out", "out")
     assert files_below(tmp_path / "out") == ["take.1.csv", "take.2.csv"]
     with (tmp_path / "out/take.1.csv").open(newline="") as file:
-        assert tuple(next(csv.reader(file))[:4]) == EVENT_COLUMNS
+        assert tuple(next(csv.reader(file))[:4]) == Notes.columns
 
 
 @pytest.mark.parametrize(

@@ -62,9 +62,9 @@ def test_a_manifest_gives_its_tracks(tmp_path):
     assert [track.id for track in data.tracks("train")] == ["0.wav"]
     assert [track.id for track in data.tracks("validation")] == ["1.wav", "3.wav"]
     (test,) = data.tracks("test")
-    assert test.annotation.notes == ()
+    assert test.annotation.notes.records == ()
     assert test.info.duration == 1.0
-    assert data.techniques == ("a", "b")
+    assert data.classes["notes"] == ("a", "b")
     assert data.licence == "unknown"
     assert data.notices == []
     assert data.check_audio(data.check()[0]) == []
@@ -80,13 +80,54 @@ def test_the_licence_is_the_union_over_the_rows(tmp_path):
     assert data.licence == "CC-BY-4.0 AND CC0-1.0 AND MIT"
 
 
+def test_recordings_weigh_what_their_row_says_times_the_data_set(tmp_path):
+    labelled(tmp_path, [("train", "0,1,a,\n")] * 3)
+    lines = (tmp_path / "manifest.csv").read_text().splitlines()
+    tail = [",weight", ",0.25", ", 4 ", ","]
+    (tmp_path / "manifest.csv").write_text("\n".join(a + b for a, b in zip(lines, tail, strict=True)))
+    assert [track.weight for track in manifest(tmp_path).tracks("train")] == [0.25, 4, 1]
+    assert [track.weight for track in manifest(tmp_path, weight=2).tracks("train")] == [0.5, 8, 2]
+    with pytest.raises(ValidationError, match="greater than 0"):
+        manifest(tmp_path, weight=0)
+
+
+def test_confidences_are_read_and_are_targets_with_soft_labels_only(tmp_path):
+    labelled(tmp_path, [("train", "0,.5,a,\n")])
+    (tmp_path / "0.csv").write_text("onset_time,offset_time,technique,confidence\n0,.5,a,.25\n.5,1,a,\n")
+    for options, soft in (({}, False), ({"soft_labels": True}, True)):
+        (track,) = manifest(tmp_path, **options).tracks("train")
+        assert track.soft is soft
+        assert [note.confidence for note in track.annotation.notes] == [0.25, None]
+
+
+@pytest.mark.parametrize("cell", ["0", "-1", "x", "nan", "inf", "1,5"])
+def test_a_weight_that_is_none_is_a_problem_of_its_row(tmp_path, cell):
+    labelled(tmp_path, [("train", "0,1,a,\n")] * 2)
+    header, first, second = (tmp_path / "manifest.csv").read_text().splitlines()
+    (tmp_path / "manifest.csv").write_text(f'{header},weight\n{first},1\n{second},"{cell}"\n')
+    _, problems = manifest(tmp_path).check()
+    fix = "write one such as 0.5, or nothing"
+    assert whats(problems) == f"{tmp_path}/manifest.csv:3: weight is {cell!r}, not a number above 0 ({fix})"
+
+
+def test_derived_data_do_not_depend_on_name_and_weight():
+    """The keys are those of phrases that people already have in their cache."""
+    config = NotePhrases.Config(name="note_phrases", notes="a.csv", phrases={"train": 1})
+    assert list(config.content()) == [
+        *("notes", "sources", "instruments", "techniques", "phrase_seconds", "phrases", "note_seconds", "gap"),
+        *("overlap_probability", "overlap", "gain_db", "seed", "sample_rate"),
+    ]
+    weighted = NotePhrases.Config(name="note_phrases", weight=3, notes="a.csv", phrases={"train": 1})
+    assert weighted.content() == config.content()
+
+
 def test_labels_give_the_classes_and_their_order(tmp_path):
     labelled(tmp_path, [("train", "0,1,zz,\n.2,1,yy,\n")])
     data = manifest(tmp_path, labels={"zz": "late", "yy": "early", "xx": "late"})
-    assert data.techniques == ("late", "early")
+    assert data.classes["notes"] == ("late", "early")
     assert [note.technique for note in data.tracks("train")[0].annotation.notes] == ["late", "early"]
-    assert manifest(tmp_path, techniques=("zz", "none", "yy")).techniques == ("zz", "none", "yy")
-    assert manifest(tmp_path, labels={"zz": "a", "yy": "b"}, techniques=("b", "a")).techniques == ("b", "a")
+    assert manifest(tmp_path, techniques=("zz", "none", "yy")).classes["notes"] == ("zz", "none", "yy")
+    assert manifest(tmp_path, labels={"zz": "a", "yy": "b"}, techniques=("b", "a")).classes["notes"] == ("b", "a")
     with pytest.raises(ValidationError, match="'zz' leads to 'a', which is not among the techniques"):
         manifest(tmp_path, labels={"zz": "a"}, techniques=("b",))
 
@@ -152,7 +193,7 @@ def test_without_a_training_split_the_techniques_are_those_of_the_rest(tmp_path)
     labelled(tmp_path, [("test", "0,1,b,60\n"), ("test", "0,1,a,60\n")])
     data = manifest(tmp_path)
     assert data.check()[1] == []
-    assert data.techniques == ("a", "b")
+    assert data.classes["notes"] == ("a", "b")
 
 
 def test_nothing_to_learn_is_a_problem(tmp_path):
@@ -269,7 +310,7 @@ def test_a_missing_piece_shifts_no_pair_and_is_reported(tmp_path):
 def test_guzheng_raw_names_lead_to_the_seven_classes(tmp_path):
     data = guzheng(tmp_path, stems=[f"{k:02d}" for k in range(10)])
     classes = ["vibrato", "plucks", "upward_portamento", "downward_portamento", "glissando", "tremolo", "point_note"]
-    assert data.techniques == tuple(classes)
+    assert data.classes["notes"] == tuple(classes)
     found = [track.annotation.notes[0].technique for track in data.tracks("train")]
     assert [classes.index(name) for name in found] == [0, 1, 2, 3, 4, 4, 4, 4, 5, 6]
 
@@ -334,7 +375,7 @@ def test_phrases_are_made_as_asked(tmp_path):
     assert Counter(track.split for track in tracks) == {"train": 4, "validation": 2, "test": 2}
     assert {(track.info.duration, track.info.sample_rate, track.info.channels) for track in tracks} == {(6.0, RATE, 1)}
     assert all(5 <= len(track.annotation.notes) <= 20 for track in tracks)
-    assert data.techniques == ("bow", "pluck")
+    assert data.classes["notes"] == ("bow", "pluck")
     assert data.licence == "CC-BY-4.0 AND CC0-1.0"
     assert data.check_audio(tracks) == []
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from etude.adapters.annotations.tags import Tag
 from etude.adapters.datasets.gtzan import GENRES, Gtzan
 
 LISTED = {
@@ -41,20 +42,20 @@ def test_tracks(tmp_path, folder, suffix):
     data = gtzan(tree(tmp_path, folder, suffix))
     assert told(data) == []
     assert data.notices == []
-    assert (data.tags, data.techniques, data.licence) == (GENRES, (), "unknown")
+    assert (data.classes, data.licence) == ({"tags": GENRES}, "unknown")
     assert (len(GENRES), list(GENRES)) == (10, sorted(GENRES))
-    assert {track.id: (track.annotation.tags, track.split) for track in data.check()[0]} == {
-        "blues/blues.00029": (("blues",), "train"),
-        "rock/rock.00000": (("rock",), "train"),
-        "jazz/jazz.00054": (("jazz",), "train"),
-        "hiphop/hiphop.00001": (("hiphop",), "validation"),
-        "blues/blues.00012": (("blues",), "test"),
-        "metal/metal.00003": (("metal",), "test"),
+    assert {track.id: (track.annotation.tags.records, track.split) for track in data.check()[0]} == {
+        "blues/blues.00029": ((Tag("blues"),), "train"),
+        "rock/rock.00000": ((Tag("rock"),), "train"),
+        "jazz/jazz.00054": ((Tag("jazz"),), "train"),
+        "hiphop/hiphop.00001": ((Tag("hiphop"),), "validation"),
+        "blues/blues.00012": ((Tag("blues"),), "test"),
+        "metal/metal.00003": ((Tag("metal"),), "test"),
     }
     first = data.tracks("train")[0]
     assert first.audio == tmp_path / folder / f"blues/blues.00029{suffix}"
     assert (first.info.sample_rate, first.info.frames) == (22050, 2205)
-    assert not any(track.annotation.unlabelled_tags for track in data.check()[0])
+    assert not any(track.annotation.tags.unjudged for track in data.check()[0])
 
 
 def test_unlisted_recordings_are_left_out_and_lists_may_be_elsewhere(tmp_path):

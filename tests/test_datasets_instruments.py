@@ -10,6 +10,8 @@ import soundfile
 from pydantic import ValidationError
 from sklearn.model_selection import train_test_split
 
+from etude.adapters.annotations import Annotation
+from etude.adapters.annotations.tags import Tag
 from etude.adapters.datasets import nsynth as nsynth_module
 from etude.adapters.datasets.irmas import CLASSES, Irmas, validation_songs
 from etude.adapters.datasets.nsynth import Nsynth
@@ -70,12 +72,13 @@ def nsynth(root, **fields):
 def test_nsynth_by_notes_knows_every_instrument(released):
     data = nsynth(released)
     assert told(data) == []
-    assert data.tags == ("bass_electronic_018", "bass_synthetic_033", "organ_electronic_007", "synth_lead_acoustic_005")
-    assert data.techniques == ()
+    assert data.classes == {
+        "tags": ("bass_electronic_018", "bass_synthetic_033", "organ_electronic_007", "synth_lead_acoustic_005")
+    }
     tracks = data.check()[0]
     assert len(tracks) == 100
     assert tracks[0].id == "nsynth-train/bass_synthetic_033-000-075"
-    assert tracks[0].annotation.tags == ("bass_synthetic_033",)
+    assert tracks[0].annotation == Annotation(tags=[Tag("bass_synthetic_033")])
     assert {track.info for track in tracks} == {AudioInfo(1600, 16000, 1)}
     assert data.licence == "CC-BY-4.0"
     splits = {track.id: track.split for track in tracks}
@@ -99,7 +102,7 @@ def test_nsynth_by_notes_keeps_90_5_5_and_a_note_in_its_split(tmp_path):
 
 def test_nsynth_as_published_is_for_families(released):
     data = nsynth(released, label="family", split="published")
-    assert data.tags == ("bass", "organ", "synth_lead")
+    assert data.classes == {"tags": ("bass", "organ", "synth_lead")}
     assert Counter(track.split for track in data.check()[0]) == {"train": 70, "validation": 20, "test": 10}
     with pytest.raises(ValidationError, match="the published splits share no instrument: choose 'split: notes'"):
         nsynth(released, split="published")
@@ -168,14 +171,14 @@ def irmas(root, **fields):
 def test_irmas_tracks(tmp_path):
     data = irmas(irmas_tree(tmp_path))
     assert told(data) == []
-    assert (data.tags, data.techniques, data.licence) == (CLASSES, (), "CC-BY-NC-SA-3.0")
-    assert {Path(t.id).name: t.annotation.tags for t in data.tracks("test")} == {
+    assert (data.classes, data.licence) == ({"tags": CLASSES}, "CC-BY-NC-SA-3.0")
+    assert {Path(t.id).name: tuple(tag.name for tag in t.annotation.tags) for t in data.tracks("test")} == {
         "(02) dont kill the whale-15.wav": ("gel", "voi"),
         "ab.cd-1.wav": ("pia",),
     }
     training = [*data.tracks("train"), *data.tracks("validation")]
     assert len(training) == 88
-    assert all(track.annotation.tags == (track.audio.parent.name,) for track in training)
+    assert all(track.annotation == Annotation(tags=[Tag(track.audio.parent.name)]) for track in training)
     assert [notice.where for notice in data.notices] == [str(tmp_path / "IRMAS-TestingData-Part3")]
 
 

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 from pydantic import ValidationError
 
+from etude.adapters.annotations.tags import Tag
 from etude.adapters.datasets.notes import Notes
 from etude.adapters.errors import UserError
 from etude.adapters.sound import spans as spans
@@ -64,9 +65,9 @@ def edit(table, line, column, value):
 def test_each_file_is_a_track_with_one_note_where_it_sounds(tmp_path):
     data = notes(collection(tmp_path, rows("oboe", "flute")))
     assert told(data) == []
-    assert (data.tags, data.techniques, data.licence) == (("flute", "oboe"), ("plain",), "CC0-1.0")
+    assert (data.classes, data.licence) == ({"tags": ("flute", "oboe"), "notes": ("plain",)}, "CC0-1.0")
     track = data.tracks("train")[0]
-    assert (track.id, track.annotation.tags) == ("n0.wav", ("oboe",))
+    assert (track.id, track.annotation.tags.records) == ("n0.wav", (Tag("oboe"),))
     (found,) = track.annotation.notes
     assert (found.pitch, found.technique, found.instrument) == (60, "plain", "oboe")
     assert (found.onset, found.offset) == pytest.approx((0.25, 0.75), abs=0.006)
@@ -82,8 +83,8 @@ def test_techniques_as_classes_and_what_may_be_empty(tmp_path):
     table = collection(tmp_path, [("", technique, split) for _, _, split in rows("x") for technique in ("trill", "arco")])
     data = notes(table, label="technique")
     assert told(data) == []
-    assert data.tags == data.techniques == ("arco", "trill")
-    assert data.tracks("train")[0].annotation.tags == ("trill",)
+    assert data.classes["tags"] == data.classes["notes"] == ("arco", "trill")
+    assert data.tracks("train")[0].annotation.tags.records == (Tag("trill"),)
     assert data.tracks("train")[0].annotation.notes[0].instrument is None
     edit(table, 2, "technique", "")
     assert f"{table}:2: names no technique (fill it in, or remove the row)" in told(notes(table, label="technique"))
@@ -92,11 +93,11 @@ def test_techniques_as_classes_and_what_may_be_empty(tmp_path):
 
 def test_classes_give_the_order_and_filters_the_choice(tmp_path):
     table = collection(tmp_path, rows("oboe", "flute", "horn"))
-    assert notes(table, classes=["oboe", "horn", "flute"]).tags == ("oboe", "horn", "flute")
+    assert notes(table, classes=["oboe", "horn", "flute"]).classes["tags"] == ("oboe", "horn", "flute")
     data = notes(table, instruments=["horn", "oboe"], splits=["train", "validation"])
-    assert data.tags == ("horn", "oboe")
+    assert data.classes["tags"] == ("horn", "oboe")
     assert Counter(track.split for track in data.check()[0]) == {"train": 4, "validation": 2}
-    assert notes(table, splits=["test"]).tags == ("flute", "horn", "oboe")
+    assert notes(table, splits=["test"]).classes["tags"] == ("flute", "horn", "oboe")
     assert told(notes(table, splits=["test"])) == []
     with pytest.raises(ValidationError, match="'oboe' is named twice"):
         notes(table, classes=["oboe", "oboe"])

@@ -13,6 +13,7 @@ import pytest
 import soundfile
 from pydantic import ValidationError
 
+from etude.adapters.annotations.tags import Tag
 from etude.adapters.datasets.openmic2018 import Openmic2018
 from etude.adapters.errors import UserError
 
@@ -93,14 +94,14 @@ def test_tracks(released):
     data = openmic(released)
     assert told(data) == []
     assert data.notices == []
-    assert (data.tags, data.techniques, data.licence) == (CLASSES, (), "CC-BY-4.0")
+    assert (data.classes, data.licence) == ({"tags": CLASSES}, "CC-BY-4.0")
     tracks = {track.id: track for track in data.check()[0]}
     assert list(tracks) == TRAIN + TEST
     for name, probabilities, known in zip(KEYS, *labels(), strict=True):
         annotation = tracks[name].annotation
         for label, probability, labelled in zip(CLASSES, probabilities, known, strict=True):
-            assert (label in annotation.unlabelled_tags) == (not labelled)
-            assert (label in annotation.tags) == (labelled and probability >= 0.5)
+            assert (label in annotation.tags.unjudged) == (not labelled)
+            assert (Tag(label) in annotation.tags) == (labelled and probability >= 0.5)
     assert any(0.5 in probabilities[known] for probabilities, known in zip(*labels(), strict=True))
     assert {name for name, track in tracks.items() if track.split == "test"} == set(TEST)
     assert tracks[KEYS[0]].audio == released / f"audio/{KEYS[0][:3]}/{KEYS[0]}.ogg"
@@ -270,7 +271,7 @@ def test_missing_files_say_where_to_get_them(copy):
     data = openmic(copy / "nowhere")
     source = "(get openmic-2018-v1.0.0.tgz from zenodo.org/records/1432913 and unpack it)"
     assert told(data) == [f"{copy / 'nowhere'}: no such folder {source}"]
-    assert data.tags == ()
+    assert data.classes == {"tags": ()}
     names = ["partitions/split01_train.csv", "partitions/split01_test.csv", "class-map.json", "openmic-2018.npz"]
     for name in names:
         (copy / name).unlink()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from etude.adapters.annotations import Note
+from etude.adapters.annotations.notes import Note
 from etude.adapters.errors import UserError
 from etude.adapters.heads._parts.decoding import decode, render
 
@@ -165,3 +165,14 @@ def test_render_rounds_to_frames_and_gives_every_note_one() -> None:
 def test_render_names_the_nearest_class() -> None:
     with pytest.raises(UserError, match=r"'vibrat' is not a class.*did you mean 'vibrato'"):
         render([Note(0, 1, technique="vibrat")], LABELS, 8, RATE)
+
+
+def test_a_confidence_is_never_above_1_by_rounding():
+    means = []
+    for seed in range(20):
+        technique = np.concatenate([np.random.default_rng(seed).random(5), np.ones(7)])[:, None]
+        sums = np.append(0, technique.cumsum())
+        means.append((sums[12] - sums[5]) / 7)
+        (note,) = decode(technique, None, {"technique": [0.999], "onset": 0.5}, "rising_edges", 10.0, ["a"])
+        assert note.confidence == min(1.0, means[-1])
+    assert max(means) > 1, "the sums that this is about"

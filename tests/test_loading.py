@@ -42,7 +42,7 @@ def test_adapters_of_every_format_say_what_they_said_when_they_were_saved(folder
     for name, annotation in session.all(recording).items():
         events = [[n.onset, n.offset, n.pitch, n.technique, pytest.approx(n.confidence, abs=2e-3)] for n in annotation.notes]
         assert events == expected[name]["notes"]
-        tags = {tag: pytest.approx(annotation.tag_confidences[tag], abs=2e-3) for tag in annotation.tags or ()}
+        tags = {tag.name: pytest.approx(tag.confidence, abs=2e-3) for tag in annotation.tags}
         assert tags == (expected[name]["tags"] or {})
 
 

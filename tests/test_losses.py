@@ -19,6 +19,10 @@ def batch(items=3, frames=7, classes=5, seed=0):
     return logits, targets
 
 
+def elements_of(logits, targets):
+    return F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+
+
 def test_everything_labelled_is_torchs_mean():
     logits, targets = batch()
     expected = F.binary_cross_entropy_with_logits(logits, targets)
@@ -54,6 +58,56 @@ def test_by_hand():
     targets, mask = torch.tensor([[[0.0], [1.0], [0.0]]]), torch.tensor([[[1.0], [1.0], [0.0]]])
     expected = (np.log(2) + 2 * np.log(4 / 3)) / 2
     assert masked_bce(logits, targets, mask, 2.0).item() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.01, 100.0])
+def test_the_mean_is_weighted_and_only_the_proportions_of_the_weights_count(scale):
+    logits, targets = batch()
+    weights = torch.tensor([0.5, 0.0, 1.5])
+    elements = elements_of(logits, targets).mean(dim=(1, 2))
+    mask = (scale * weights)[:, None, None].expand(3, 7, 1)
+    expected = (0.5 * elements[0] + 1.5 * elements[2]) / 2
+    torch.testing.assert_close(masked_bce(logits, targets, mask), expected)
+    torch.testing.assert_close(masked_bce(logits, targets, mask.expand(3, 7, 5)), expected)
+    torch.testing.assert_close(
+        masked_bce(logits[:1, :1], targets[:1, :1], mask[:1, :1]), elements_of(logits, targets)[0, 0].mean()
+    )
+
+
+def test_any_number_of_class_axes():
+    """Instruments x pitches in one mask per frame, or in one per frame and instrument."""
+    generator = torch.Generator().manual_seed(3)
+    logits = torch.randn(2, 5, 3, 4, generator=generator)
+    targets = (torch.rand(2, 5, 3, 4, generator=generator) < 0.3).float()
+    frames = (torch.rand(2, 5, 1, generator=generator) < 0.5).float()
+    elements = elements_of(logits, targets)
+    torch.testing.assert_close(masked_bce(logits, targets, frames), elements[frames[:, :, 0] > 0].mean())
+    instruments = (torch.rand(2, 5, 3, generator=generator) < 0.5).float()
+    torch.testing.assert_close(masked_bce(logits, targets, instruments), elements[instruments > 0].mean())
+    torch.testing.assert_close(masked_bce(logits, targets, instruments[..., None]), elements[instruments > 0].mean())
+
+
+@pytest.mark.parametrize("weight", [1.0, 10.0, torch.tensor([0.3, 1.0, 2.0, 3.0, 10.0])])
+def test_soft_targets_are_torchs_and_the_average_over_hard_ones(weight):
+    logits, _ = batch()
+    targets = torch.rand(3, 7, 5, generator=torch.Generator().manual_seed(4))
+    mask, tensor = torch.ones(3, 7, 1), torch.as_tensor(weight)
+    loss = masked_bce(logits, targets, mask, weight)
+    torch.testing.assert_close(loss, F.binary_cross_entropy_with_logits(logits, targets, pos_weight=tensor))
+    ones, zeros = (elements_of(logits, torch.full_like(targets, value)) for value in (1.0, 0.0))
+    torch.testing.assert_close(loss, (targets * tensor * ones + (1 - targets) * zeros).mean())
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.3, 10.0, torch.tensor([0.9210, 0.4433, 1.3906, 2.0617, 0.1])])
+def test_hard_targets_are_exactly_torchs_elements_times_their_weight(weight):
+    """To the last bit: room for soft targets must not move a result of hard ones."""
+    logits, targets = batch()
+    logits.requires_grad_()
+    mask = (torch.rand(3, 7, 1, generator=torch.Generator().manual_seed(5)) < 0.6).float()
+    plain = (elements_of(logits, targets) * (mask * (1.0 + targets * (weight - 1.0)))).sum() / mask.expand(3, 7, 5).sum()
+    loss = masked_bce(logits, targets, mask, weight)
+    assert loss.item() == plain.item()
+    assert torch.equal(*(torch.autograd.grad(value, logits)[0] for value in (loss, plain)))
 
 
 def test_does_not_depend_on_the_batch_size():

@@ -12,7 +12,8 @@ from registered import WITH_BLOCKS
 from safetensors.torch import load_file
 
 from etude.adapters import artifact, registry
-from etude.adapters.annotations import Annotation, Note
+from etude.adapters.annotations import Annotation
+from etude.adapters.annotations.notes import Note
 from etude.adapters.artifact import BackboneRef, Manifest
 from etude.adapters.errors import UserError
 from etude.adapters.heads import Context, FrameGrid
@@ -70,7 +71,7 @@ def targets(model):
     frames = model.backbone.frames_per_window
     grid = FrameGrid(0, frames, model.backbone.frame_rate, frames)
     head = model.heads["technique"]
-    items = [head.targets(excerpt_of(Annotation((Note(0.1, 0.2 + 0.1 * i, 60 + i, LABELS[i]),)), grid)) for i in range(2)]
+    items = [head.targets(excerpt_of(Annotation(notes=(Note(0.1, 0.2 + 0.1 * i, 60 + i, LABELS[i]),)), grid)) for i in range(2)]
     return {name: torch.from_numpy(np.stack([item[name] for item in items])) for name in items[0]}
 
 

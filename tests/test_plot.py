@@ -8,7 +8,9 @@ import soundfile
 from matplotlib import image
 from matplotlib.colors import to_rgb
 
-from etude.adapters.annotations import Annotation, Note
+from etude.adapters.annotations import Annotation
+from etude.adapters.annotations.notes import Note
+from etude.adapters.annotations.tags import Tag
 from etude.adapters.errors import UserError
 from etude.adapters.inference.plot import (
     FLOOR_DB,
@@ -21,7 +23,7 @@ from etude.adapters.inference.plot import (
 )
 
 LABELS = ("arco", "pizzicato")
-EVENTS = Annotation((Note(0.1, 0.4, 57, "arco"), Note(0.5, 0.9, 69, "pizzicato")))
+EVENTS = Annotation(notes=(Note(0.1, 0.4, 57, "arco"), Note(0.5, 0.9, 69, "pizzicato")))
 
 
 def tone(frequency: float, seconds: float, rate: int) -> np.ndarray:
@@ -89,20 +91,22 @@ def test_reference_is_drawn_beside_the_prediction(second: Path, tmp_path: Path) 
 
 def test_events_without_pitch_span_the_spectrogram(second: Path, tmp_path: Path) -> None:
     notes = tuple(Note(note.onset, note.offset, None, note.technique) for note in EVENTS.notes)
-    plot_events(second, Annotation(notes), tmp_path / "a.png", labels=LABELS)
+    plot_events(second, Annotation(notes=notes), tmp_path / "a.png", labels=LABELS)
     line = where(pixels(tmp_path / "a.png"), OKABE_ITO[0])[60:500, 200:].sum(axis=0)
     assert line.max() > 400
 
 
 def test_events_outside_the_labels_get_a_lane(second: Path, tmp_path: Path) -> None:
-    plot_events(second, Annotation((Note(0.2, 0.6, 60, "spiccato"), Note(0.6, 0.8))), tmp_path / "a.png", labels=("arco",))
+    plot_events(
+        second, Annotation(notes=(Note(0.2, 0.6, 60, "spiccato"), Note(0.6, 0.8))), tmp_path / "a.png", labels=("arco",)
+    )
     picture = pixels(tmp_path / "a.png")
     assert where(picture, OKABE_ITO[1])[:, 250:].sum() > 500
     assert where(picture, OKABE_ITO[2])[:, 250:].sum() > 500
 
 
 def test_extreme_pitches_many_labels_and_no_events(second: Path, tmp_path: Path) -> None:
-    plot_events(second, Annotation((Note(0, 1, 0, "a"), Note(0, 1, 127, "b"))), tmp_path / "a.png", labels=())
+    plot_events(second, Annotation(notes=(Note(0, 1, 0, "a"), Note(0, 1, 127, "b"))), tmp_path / "a.png", labels=())
     plot_events(second, Annotation(), tmp_path / "b.png", labels=[f"technique {i}" for i in range(25)])
     plot_events(second, Annotation(), tmp_path / "c.png", labels=())
     for name in "abc":
@@ -111,7 +115,7 @@ def test_extreme_pitches_many_labels_and_no_events(second: Path, tmp_path: Path)
 
 def test_dollars_in_names_are_no_formulas(second: Path, tmp_path: Path) -> None:
     name = r"a$\frac$b"
-    plot_events(second, Annotation((Note(0.2, 0.6, 60, name),)), tmp_path / "a.png", labels=(name,), title=name)
+    plot_events(second, Annotation(notes=(Note(0.2, 0.6, 60, name),)), tmp_path / "a.png", labels=(name,), title=name)
     plot_training([{"epoch": 1, "train_loss": 1.0, "per_class_f1": {name: 0.5}}], tmp_path / "b.png")
 
 
@@ -140,7 +144,6 @@ def test_training_curves(tmp_path: Path) -> None:
         {
             "epoch": epoch,
             "train_loss": 1 / epoch,
-            "validation_loss": None if epoch % 2 else 1.2 / epoch,
             "per_class_f1": None if epoch % 2 else {"arco": 0.5, "pizzicato": 1 - 1 / epoch},
             "metric": None if epoch % 2 else 0.6,
         }
@@ -155,7 +158,7 @@ def test_training_curves(tmp_path: Path) -> None:
 
 
 def test_training_without_validation(tmp_path: Path) -> None:
-    row = {"epoch": 1, "train_loss": 1.0, "validation_loss": None, "per_class_f1": None, "metric": None}
+    row = {"epoch": 1, "train_loss": 1.0, "per_class_f1": None, "metric": None}
     plot_training([row], tmp_path / "a.png")
     assert image.imread(tmp_path / "a.png").shape[:2] == (900, 1600)
 
@@ -166,8 +169,8 @@ def test_training_without_epochs(tmp_path: Path) -> None:
 
 
 def test_tags_fill_a_lane_each_and_nothing_of_the_spectrogram(second: Path, tmp_path: Path) -> None:
-    plot_events(second, Annotation(tags=("cello", "oboe")), tmp_path / "a.png", labels=())
-    plot_events(second, Annotation(tags=()), tmp_path / "b.png", labels=(), reference=Annotation(tags=("cello",)))
+    plot_events(second, Annotation(tags=[Tag("cello"), Tag("oboe")]), tmp_path / "a.png", labels=())
+    plot_events(second, Annotation(tags=()), tmp_path / "b.png", labels=(), reference=Annotation(tags=[Tag("cello")]))
     picture = pixels(tmp_path / "a.png")
     for colour in OKABE_ITO[:2]:
         drawn = where(picture, colour)

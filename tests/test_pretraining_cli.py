@@ -142,6 +142,7 @@ def test_a_selection_without_notes(recipe, tmp_path):
         ("recordings.split=test", "toy.yaml: recordings.split: should be 'train', got 'test'"),
         ("soundfonts=[]", "toy.yaml: soundfonts: should hold at least 1, got []"),
         (soundfont("${NOT_SET}/a.sf2"), "toy.yaml: soundfonts.0.path: the environment variable NOT_SET is not set"),
+        ("soundfonts.0.lisence=mit", "toy.yaml: soundfonts.0.lisence: unknown key 'lisence' (did you mean 'licence'?)"),
         ("soundfonts=[a.sf2]", "toy.yaml: soundfonts.0: should be a section of 'key: value' lines, got 'a.sf2'"),
         ("soundfonts=[{path: a.sf2, title: a}]", "toy.yaml: soundfonts.0.licence: is missing (add 'licence:')"),
         ("shape.num_attention_heads=3", "toy.yaml: shape: hidden_size must be a multiple of num_attention_heads"),

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from etude.adapters import registry
 from etude.adapters.errors import UserError
-from etude.adapters.recipe.schema import is_for_pretraining, load_recipe, parse_recipe
+from etude.adapters.recipe.reading import is_for_pretraining
+from etude.adapters.recipe.schema import load_recipe, parse_recipe
 from etude.recipes import packaged
 
 VALID = {
@@ -143,6 +144,8 @@ def test_unknown_names_get_the_nearest_known_one(override, message):
         ("mix.layers=last", "mix.layers: should be 'all' or a list, got 'last'"),
         ("mix.layers=[]", "mix.layers: should be 'all' or hold at least 1, got []"),
         ("mix.layers=[1, [2]]", "mix.layers.1: should be a whole number, got [2]"),
+        ("heads.technique.weight=0", "heads.technique.weight: should be greater than 0, got 0"),
+        ("heads.technique.weight=-1", "heads.technique.weight: should be greater than 0, got -1"),
         ("heads.technique.pitch=maybe", "heads.technique.pitch: should be true or false, got 'maybe'"),
         ("heads.technique.pitch_range=[40]", "heads.technique.pitch_range: is too short, got [40]"),
         ("heads.technique.pitch_range=[1,2,3]", "heads.technique.pitch_range: should hold at most 2, got [1, 2, 3]"),
@@ -165,6 +168,10 @@ def test_wrong_values_are_told_in_plain_words(override, message):
 def test_sections_that_are_no_sections(section, value):
     if (section, value) == ("heads.technique", "null"):
         assert parse_recipe(TEXT, [f"{section}={value}"]).heads.technique.hidden == 512
+        return
+    if (section, value) == ("data", "[1, 2]"):
+        expected = [f"recipe: data.{i}: should be a section of 'key: value' lines, got {i + 1}" for i in range(2)]
+        assert problems("data=[1, 2]") == expected
         return
     (line,) = problems(f"{section}={value}")
     assert line.startswith(f"recipe: {section}: ")
@@ -220,6 +227,10 @@ def test_overrides_are_yaml_values_of_the_fields_types():
     assert parse_recipe(recipe.dump()) == recipe
 
 
+def test_overrides_reach_into_lists():
+    assert parse_recipe(TEXT, ["mix.layers.1=1"]).mix.layers == (0, 1)
+
+
 def test_overrides_reach_into_empty_and_absent_sections():
     text = without("train").replace("hidden: 16", "") + "train:"
     recipe = parse_recipe(text, ["train.epochs=7", "heads.technique.hidden=8"])
@@ -234,6 +245,9 @@ def test_what_is_not_an_override(override):
 
 def test_overrides_that_cannot_be_applied():
     assert problems("data.root.x=3") == ["override 'data.root.x=3': 'root' is not a section"]
+    assert problems("method.sites=[]", "method.sites.0=attn.q") == [
+        "override 'method.sites.0=attn.q': 'method.sites' is an empty list (set method.sites as a whole)"
+    ]
     (line,) = problems("train.lr={a")
     assert line.startswith("override 'train.lr={a': cannot be read as YAML: ")
 

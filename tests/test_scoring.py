@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from typing import Any, get_args
 
 import mir_eval
@@ -12,10 +13,11 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import f1_score, precision_recall_fscore_support
 
-from etude.adapters.annotations import Annotation, Note
+from etude.adapters.annotations import Layer
+from etude.adapters.annotations.notes import Note
 from etude.adapters.errors import UserError
 from etude.adapters.heads._parts.decoding import Decoder, decode, render
-from etude.adapters.heads._parts.scoring import count_matches, event_scores, frame_scores, labelled_at, merge_scores
+from etude.adapters.heads._parts.scoring import count_matches, event_scores, frame_scores, judged_at, merge_scores
 from etude.adapters.heads._parts.tuning import tune_thresholds
 
 LABELS = ("vibrato", "plucks", "tremolo")
@@ -43,7 +45,7 @@ def test_hand_computed_frame_scores() -> None:
     # the last frame is unlabelled
     reference = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 1, 0]], bool)
     estimate = np.array([[1, 0, 0], [0, 1, 0], [0, 1, 1], [0, 0, 0]], bool)
-    scores = frame_scores([reference], [estimate], [np.array([True, True, True, False])], LABELS)
+    scores = frame_scores([reference], [estimate], [np.array([[True], [True], [True], [False]])], LABELS)
     # vibrato: tp 1, ref 2, est 1: P 1, R 1/2, F1 2/3.  plucks: tp 2, ref 2, est 2: F1 1.  tremolo: tp 0, ref 0, est 1: F1 0.
     # micro: tp 3, ref 4, est 4: P = R = F1 = 3/4.  macro: (2/3 + 1 + 0) / 3 = 5/9.
     assert scores["frame_micro_precision"] == scores["frame_micro_recall"] == scores["frame_micro_f1"] == 0.75
@@ -53,10 +55,10 @@ def test_hand_computed_frame_scores() -> None:
 
 
 def test_hand_computed_event_scores() -> None:
-    reference = Annotation(
+    reference = Layer(
         (Note(1.0, 2.0, technique="vibrato"), Note(2.0, 3.0, technique="vibrato"), Note(2.0, 3.0, technique="plucks"))
     )
-    estimate = Annotation(
+    estimate = Layer(
         (
             Note(1.05, 1.1, technique="vibrato"),  # 50 ms late: correct, whatever its offset
             Note(0.99, 2.0, technique="vibrato"),  # also near the first reference, which is taken
@@ -80,7 +82,7 @@ def test_frame_scores_equal_mir_eval_and_scikit_learn(seed: int) -> None:
     rng = np.random.default_rng(seed)
     references, estimates = ([rng.random((n, 3)) < 0.4 for n in (40, 7)] for _ in range(2))
     masks = [rng.random(n) < 0.8 for n in (40, 7)]
-    scores = frame_scores(references, estimates, masks, LABELS)
+    scores = frame_scores(references, estimates, [mask[:, None] for mask in masks], LABELS)
     truth, guess = (np.concatenate([r[m] for r, m in zip(rolls, masks, strict=True)]) for rolls in (references, estimates))
     times = np.arange(len(truth)) / RATE
     pitches = [[mir_eval.util.midi_to_hz(21.0 + np.flatnonzero(row)) for row in roll] for roll in (truth, guess)]
@@ -98,7 +100,7 @@ def test_frame_scores_equal_mir_eval_and_scikit_learn(seed: int) -> None:
 def test_event_scores_equal_mir_eval_on_the_shifted_recordings(seed: int) -> None:
     rng = np.random.default_rng(seed)
     references, estimates = ([random_notes(rng, n, 4.0) for n in (60, 1, 50)] for _ in range(2))
-    scores = event_scores([Annotation(n) for n in references], [Annotation(n) for n in estimates], LABELS)
+    scores = event_scores([Layer(n) for n in references], [Layer(n) for n in estimates], LABELS)
     pooled = [
         [(10.0 * i, note) for i, notes in enumerate(recordings) for note in notes] for recordings in (references, estimates)
     ]
@@ -115,36 +117,36 @@ def test_event_scores_equal_mir_eval_on_the_shifted_recordings(seed: int) -> Non
 
 
 def test_matches_never_cross_recordings() -> None:
-    note = Annotation((Note(0.0, 1.0, technique="plucks"),))
-    assert event_scores([note, Annotation()], [Annotation(), note], LABELS)["event_micro_f1"] == 0.0
-    assert event_scores([note, Annotation()], [note, Annotation()], LABELS)["event_micro_f1"] == 1.0
+    note = Layer((Note(0.0, 1.0, technique="plucks"),))
+    assert event_scores([note, Layer()], [Layer(), note], LABELS)["event_micro_f1"] == 0.0
+    assert event_scores([note, Layer()], [note, Layer()], LABELS)["event_micro_f1"] == 1.0
 
 
 def test_a_class_with_neither_reference_nor_estimate_is_left_out_of_the_macro_mean() -> None:
-    note = Annotation((Note(0.0, 1.0, technique="plucks"),))
-    roll = render(note.notes, LABELS, 75, RATE)
-    mask = np.ones(75, bool)
+    note = Layer((Note(0.0, 1.0, technique="plucks"),))
+    roll = render(note, LABELS, 75, RATE)
+    mask = np.ones((75, 1), bool)
     scores = merge_scores(frame_scores([roll], [roll], [mask], LABELS), event_scores([note], [note], LABELS))
     assert scores["frame_macro_f1"] == scores["event_macro_f1"] == 1.0
     assert json.loads(json.dumps(scores)) == scores
     assert set(scores["per_class"]) == set(LABELS)
     assert set(scores["per_class"]["plucks"]) == {"frame", "event"}
-    nothing = event_scores([Annotation()], [Annotation()], LABELS)
+    nothing = event_scores([Layer()], [Layer()], LABELS)
     assert all(nothing[f"event_{name}"] == 0.0 for name in ("micro_precision", "micro_recall", "micro_f1", "macro_f1"))
 
 
 def test_estimates_where_the_technique_is_unknown_are_not_counted() -> None:
-    reference = Annotation((Note(0.5, 1.0, technique="plucks"), Note(3.0, 4.0, pitch=60)), unlabelled=((1.0, 2.0),))
+    reference = Layer((Note(0.5, 1.0, technique="plucks"), Note(3.0, 4.0, pitch=60)), ((0.0, 1.0), (2.0, math.inf)))
     onsets = (0.5, 1.0, 1.99, 3.5, 2.0)  # correct, three in unknown territory, and one false positive
-    estimate = Annotation(tuple(Note(onset, 5.0, technique="plucks") for onset in onsets))
+    estimate = Layer(tuple(Note(onset, 5.0, technique="plucks") for onset in onsets))
     table = event_scores([reference], [estimate], LABELS)["per_class"]["plucks"]["event"]
     assert (table["tp"], table["ref"], table["est"]) == (1, 1, 2)
-    np.testing.assert_array_equal(labelled_at(reference, np.array(onsets)), [True, False, False, False, True])
+    np.testing.assert_array_equal(judged_at(reference, np.array(onsets), LABELS), [[known] * 3 for known in (1, 0, 0, 0, 1)])
 
 
 def test_an_unknown_technique_is_named() -> None:
     with pytest.raises(UserError, match=r"'pluck' is not a class.*'plucks'"):
-        event_scores([Annotation((Note(0, 1, technique="pluck"),))], [Annotation()], LABELS)
+        event_scores([Layer((Note(0, 1, technique="pluck"),))], [Layer()], LABELS)
 
 
 @pytest.mark.parametrize("seed", range(100))
@@ -163,21 +165,21 @@ def test_count_matches_equals_mir_eval(seed: int) -> None:
 def validation_set(seed: int, recordings: int, seconds: float, notes: int, classes: int = 3) -> tuple[Any, Any, Any]:
     rng = np.random.default_rng(seed)
     frames = int(seconds * RATE)
-    annotations, techniques, onsets = [], [], []
+    layers, techniques, onsets = [], [], []
     for _ in range(recordings):
-        annotation = Annotation(random_notes(rng, notes, seconds - 0.1, classes), unlabelled=((0.0, 0.3),))
-        technique = 0.5 * render(annotation.notes, LABELS, frames, RATE) * rng.random(3) + 0.6 * rng.random((frames, 3))
+        layer = Layer(random_notes(rng, notes, seconds - 0.1, classes), ((0.3, math.inf),))
+        technique = 0.5 * render(layer, LABELS, frames, RATE) * rng.random(3) + 0.6 * rng.random((frames, 3))
         onset = 0.6 * rng.random(frames)
-        onset[[min(round(n.onset * RATE), frames - 1) for n in annotation.notes]] += 0.3
-        annotations.append(annotation)
+        onset[[min(round(n.onset * RATE), frames - 1) for n in layer]] += 0.3
+        layers.append(layer)
         techniques.append(technique.astype(np.float32))
         onsets.append(onset.astype(np.float32)[:, None])
-    return annotations, techniques, onsets
+    return layers, techniques, onsets
 
 
 def macro_f1(references: Any, techniques: Any, onsets: Any, thresholds: Any, decoder: Any) -> float:
     decoded = [decode(t, o, thresholds, decoder, RATE, LABELS) for t, o in zip(techniques, onsets, strict=True)]
-    return float(event_scores(references, [Annotation(tuple(notes)) for notes in decoded], LABELS)["event_macro_f1"])
+    return float(event_scores(references, [Layer(tuple(notes)) for notes in decoded], LABELS)["event_macro_f1"])
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
@@ -205,12 +207,12 @@ def test_ties_go_to_the_better_frames_then_to_one_half() -> None:
     roll = np.zeros((75, 3))
     roll[10:20, 0] = 0.9
     roll[20:30, 0] = 0.55  # the event goes on: a threshold below .55 has the better frames
-    note = Annotation((Note(10 / RATE, 30 / RATE, technique="vibrato"),))
+    note = Layer((Note(10 / RATE, 30 / RATE, technique="vibrato"),))
     onset = np.zeros(75)
     onset[10] = 0.95
     # Class 0: .05 to .5 all find the whole event. Absent classes keep .5.
     assert tune_thresholds([note], [roll], [onset], "onset_confirmed", LABELS, RATE) == {"technique": [0.5] * 3, "onset": 0.5}
-    short = Annotation((Note(10 / RATE, 20 / RATE, technique="vibrato"),))
+    short = Layer((Note(10 / RATE, 20 / RATE, technique="vibrato"),))
     assert tune_thresholds([short], [roll], None, "rising_edges", LABELS, RATE)["technique"] == [0.55, 0.5, 0.5]
 
 
@@ -218,9 +220,9 @@ def test_tuning_never_matches_across_recordings() -> None:
     rolls = np.zeros((3, 75, 3))
     rolls[1, 0, 0] = 0.4  # a false event at the start of one recording, missed at the end of the one before
     rolls[2, 15, 0] = 0.9
-    missed, found = (Annotation((Note(t / RATE, (t + 1) / RATE, technique="vibrato"),)) for t in (74, 15))
+    missed, found = (Layer((Note(t / RATE, (t + 1) / RATE, technique="vibrato"),)) for t in (74, 15))
     # From .4 on: tp 1, ref 2, est 1, F1 = 2/3. Below: est 2, F1 = 1/2, or 1 if the false event matched the missed one.
-    tuned = tune_thresholds([missed, Annotation(), found], list(rolls), None, "rising_edges", LABELS, RATE)
+    tuned = tune_thresholds([missed, Layer(), found], list(rolls), None, "rising_edges", LABELS, RATE)
     assert tuned["technique"][0] == 0.5
 
 

@@ -15,6 +15,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from typer.testing import CliRunner
 
 from etude.adapters import artifact
+from etude.adapters.annotations import Annotation
 from etude.adapters.errors import UserError
 from etude.adapters.inference import merge as merging
 from etude.adapters.inference import recordings
@@ -80,8 +81,8 @@ def test_a_session_says_what_the_model_as_trained_says(folders, take, backbone, 
     expected = {name: stitch(zip(windows, values, strict=True), frames) for name, values in said.items()}
     found = session.activations(path)
     same(found, {"technique": expected})
-    notes = model.heads["technique"].decode(found["technique"], model.backbone.frame_rate).notes
-    assert session(path).notes == notes
+    notes = model.heads["technique"].decode(found["technique"], model.backbone.frame_rate)
+    assert session(path) == Annotation(notes=notes)
 
 
 def test_a_lora_adapter_is_used_without_importing_peft(folders, take):

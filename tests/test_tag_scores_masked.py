@@ -1,7 +1,6 @@
 """Tags of which only some are labelled: the scores against scikit-learn on the labelled cells, and what an annotation holds."""
 
 import warnings
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn import metrics
 
-from etude.adapters.annotations import Annotation, Note
+from etude.adapters.annotations import Annotation, Layer
+from etude.adapters.annotations.notes import Note
+from etude.adapters.annotations.tags import Tag
 from etude.adapters.heads._parts.tag_scoring import (
     average_precision,
     label_ranking_average_precision,
@@ -124,19 +125,19 @@ def test_openmic_f1_by_hand():
 
 def test_labelled_cells():
     labels = ("cel", "cla", "flu")
-    annotations = [Annotation(), Annotation(tags=()), Annotation(tags=("cel",), unlabelled_tags=("flu", "not a class"))]
-    assert labelled_cells(annotations, labels).tolist() == [[False] * 3, [True] * 3, [True, True, False]]
+    layers = [Annotation().tags, Layer(), Layer((Tag("cel"),), unjudged=("flu", "not a class"))]
+    assert labelled_cells(layers, labels).tolist() == [[False] * 3, [True] * 3, [True, True, False]]
     assert labelled_cells([], labels).shape == (0, 3)
 
 
-def test_unlabelled_tags_of_an_annotation():
-    annotation = Annotation((Note(0, 1),), tags=("oboe",), unlabelled_tags=("flute", "cello", "flute"))
-    assert annotation.unlabelled_tags == ("cello", "flute")
-    assert Annotation(tags=()).unlabelled_tags == ()
-    assert replace(annotation, notes=()).unlabelled_tags == ("cello", "flute")
-    assert annotation != replace(annotation, unlabelled_tags=())
+def test_unjudged_classes_of_an_annotation():
+    annotation = Annotation(notes=(Note(0, 1),), tags=Layer((Tag("oboe"),), unjudged=("flute", "cello", "flute")))
+    assert annotation.tags.unjudged == ("cello", "flute")
+    assert Annotation(tags=()).tags.unjudged == ()
+    assert Annotation(annotation, notes=()).tags.unjudged == ("cello", "flute")
+    assert annotation != Annotation(annotation, tags=annotation.tags.records)
     assert isinstance(hash(annotation), int)
-    with pytest.raises(ValueError, match="'oboe' is among the tags and among the unlabelled tags"):
-        Annotation(tags=("cello", "oboe"), unlabelled_tags=("oboe",))
-    with pytest.raises(ValueError, match="tags cannot be None"):
-        Annotation(unlabelled_tags=("oboe",))
+    with pytest.raises(ValueError, match="'oboe' is among the tags and among the unjudged classes"):
+        Annotation(tags=Layer((Tag("cello"), Tag("oboe")), unjudged=("oboe",)))
+    with pytest.raises(ValueError, match="known spans cannot be empty"):
+        Layer(known=(), unjudged=("oboe",))

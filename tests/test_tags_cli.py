@@ -93,9 +93,9 @@ def test_scores_are_scikit_learns_of_what_a_session_finds(both, table):
     session = etude.Session(both)
     with table.open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
-    found = [session(table.parent / row["path"]).tags for row in rows]
+    found = [[tag.name for tag in session(table.parent / row["path"]).tags] for row in rows]
     scores = artifact.read_header(both).metrics["test"]["tags"]
-    assert scores["accuracy"] == pytest.approx(metrics.accuracy_score([(row["instrument"],) for row in rows], found))
+    assert scores["accuracy"] == pytest.approx(metrics.accuracy_score([[row["instrument"]] for row in rows], found))
     assert all(len(tags) == 1 for tags in found)
 
 
@@ -129,7 +129,7 @@ def test_predicted_files(tagger, both, table, tmp_path):
 @pytest.mark.parametrize("to", ["csv", "midi"])
 def test_formats_of_notes_refuse_an_adapter_that_finds_none(tagger, both, table, tmp_path, to):
     take = table.parent / "tuba9.wav"
-    what = f"tagger: finds tags of whole recordings, which {to} cannot hold (choose another format: jams, audacity, json)"
+    what = f"tagger: finds tags of whole recordings, which {to} cannot hold (choose another format: audacity, jams, json)"
     assert errors("predict", tagger, take, table.parent, "--to", to, "--out", tmp_path) == [what]
     assert list(tmp_path.iterdir()) == []
     code, out, err = adapt("predict", both, take, "--to", to, "--out", tmp_path)
@@ -139,15 +139,16 @@ def test_formats_of_notes_refuse_an_adapter_that_finds_none(tagger, both, table,
 
 def test_exporting_tags_alone_to_a_format_of_notes(tmp_path):
     from etude.adapters.annotations import Annotation
-    from etude.adapters.formats.export import export
+    from etude.adapters.annotations.tags import Tag
+    from etude.adapters.formats import export
 
     where = {"duration": 2.0, "source": tmp_path / "a b.wav"}
     with pytest.raises(etude.UserError, match="finds tags of whole recordings, which midi cannot hold"):
-        export(Annotation(tags=("x",)), tmp_path / "out.mid", "midi", **where)
+        export(Annotation(tags=[Tag("x")]), tmp_path / "out.mid", "midi", **where)
     export(Annotation(tags=()), tmp_path / "out.csv", "csv", **where)
-    export(Annotation(tags=("b\tc", "a")), tmp_path / "out.txt", "audacity", **where)
+    export(Annotation(tags=[Tag("b\tc"), Tag("a")]), tmp_path / "out.txt", "audacity", **where)
     assert (tmp_path / "out.txt").read_text() == "0.000000\t2.000000\ta, b c\n"
-    export(Annotation(tags=("a",)), tmp_path / "out.json", "json", **where)
+    export(Annotation(tags=[Tag("a")]), tmp_path / "out.json", "json", **where)
     assert json.loads((tmp_path / "out.json").read_text())["tags"] == [{"tag": "a", "confidence": None}]
 
 
@@ -155,7 +156,7 @@ def test_cards_say_what_the_heads_do(tagger, both):
     card = (tagger / "README.md").read_text()
     assert "playing technique" not in card
     assert "which tag audio recordings as a whole" in card
-    assert "annotation.tag_confidences" in card
+    assert "print(tag.name, tag.confidence)" in card
     assert "note.onset" not in card
     assert "--to midi" not in card
     data = ModelCard(card).data
@@ -188,7 +189,7 @@ def test_data_without_tags_is_told(tagger, toy_root, table, tmp_path):
 
 def test_techniques_for_data_without_any_are_told(table, tmp_path):
     from etude.adapters.datasets.irmas import Irmas
-    from etude.adapters.heads._parts.vocabulary import head_labels
+    from etude.adapters.heads._parts.labels import head_labels
 
     dataset = Irmas(Irmas.Config(name="irmas", root=str(tmp_path)))
     with pytest.raises(

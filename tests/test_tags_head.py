@@ -12,7 +12,9 @@ from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
 from sklearn import metrics
 
-from etude.adapters.annotations import Annotation, Note
+from etude.adapters.annotations import Annotation, Layer
+from etude.adapters.annotations.notes import Note
+from etude.adapters.annotations.tags import Tag
 from etude.adapters.errors import UserError
 from etude.adapters.heads import Context, FrameGrid
 from etude.adapters.heads._parts.clip_head import GRID
@@ -36,11 +38,15 @@ def make_head(labels=LABELS, hidden_size=6, **fields):
 
 
 def tagged(*tags):
-    return Annotation(tags=tags)
+    return Annotation(tags=map(Tag, tags))
 
 
 def partially(tags, unlabelled):
-    return Annotation(tags=tuple(tags), unlabelled_tags=tuple(unlabelled))
+    return Annotation(tags=Layer(tuple(map(Tag, tags)), unjudged=tuple(unlabelled)))
+
+
+def names(layer):
+    return [tag.name for tag in layer]
 
 
 def targets(head, annotations, frames=5, real=None):
@@ -85,10 +91,26 @@ def test_targets_by_hand():
     partial = head.targets(excerpt_of(partially(["flu"], ["cla", "no class here"]), FrameGrid(0, 3, RATE, 2)))
     assert partial["tags"].tolist() == [[0, 0, 1]]
     assert partial["tags_mask"].tolist() == [[1, 0, 1]] * 2 + [[0, 0, 0]]
-    nobody = head.targets(excerpt_of(Annotation((Note(0, 1, technique="x"),)), FrameGrid(0, 5, RATE, 5)))
+    nobody = head.targets(excerpt_of(Annotation(notes=(Note(0, 1, technique="x"),)), FrameGrid(0, 5, RATE, 5)))
     assert not nobody["tags_mask"].any()
     with pytest.raises(UserError, match=r"tag 'clo' is not a class of this adapter \(did you mean 'cl"):
         head.targets(excerpt_of(tagged("clo"), FrameGrid(0, 2, RATE, 2)))
+
+
+def test_targets_of_a_soft_track_are_confidences():
+    grid = FrameGrid(0, 2, RATE, 2)
+
+    def soft(annotation, **fields):
+        return make_head(**fields).targets(excerpt_of(annotation, grid, soft=True))["tags"].tolist()
+
+    several = Annotation(tags=[Tag("cel", 0.25), Tag("flu")])
+    assert soft(several) == [[0.25, 0, 1]]
+    assert make_head().targets(excerpt_of(several, grid))["tags"].tolist() == [[1, 0, 1]]
+    single = Annotation(tags=[Tag("cla", 0.5)])
+    assert soft(single) == [[0, 0.5, 0]]
+    assert soft(single, activation="softmax") == [[0.25, 0.5, 0.25]]
+    assert soft(tagged("cla"), activation="softmax") == [[0, 1, 0]]
+    assert soft(single, activation="softmax", labels=("cla",)) == [[0.5]]
 
 
 @pytest.mark.parametrize(
@@ -128,6 +150,25 @@ def test_loss_of_partial_labels_is_the_mean_over_the_labelled_cells():
     assert not logits.grad[0, :, 1].any()
 
 
+@pytest.mark.parametrize("pooling", ["mean", "statistics"])
+@pytest.mark.parametrize("scale", [1.0, 0.01])
+@pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
+def test_weighted_clips_count_by_their_weight_and_are_pooled_as_if_they_had_none(activation, scale, pooling):
+    head = make_head(activation=activation, pooling=pooling, hidden=4).eval()
+    outputs, annotations = torch.rand(3, 5, 4 if pooling == "statistics" else 3), [tagged("cel"), tagged("cla"), tagged("flu")]
+    weights = torch.tensor([0.5, 3.0, 1.5])
+    alone = [
+        head.loss({"tags": own[None]}, targets(head, [item], real=4))["clip"]
+        for own, item in zip(outputs, annotations, strict=True)
+    ]
+    weighted = targets(head, annotations, real=4)
+    weighted["tags_mask"] = weighted["tags_mask"] * (scale * weights)[:, None, None]
+    loss = head.loss({"tags": outputs}, weighted)["clip"]
+    assert loss.item() == pytest.approx(
+        sum(w * one.item() for w, one in zip(weights.tolist(), alone, strict=True)) / 5, rel=1e-5
+    )
+
+
 def test_softmax_learns_nothing_from_a_partially_labelled_clip():
     head, logits = make_head(activation="softmax"), torch.randn(2, 5, 3)
     both = head.loss({"tags": logits}, targets(head, [tagged("cel"), partially(["flu"], ["cla"])]))["clip"]
@@ -142,7 +183,7 @@ def test_loss_and_gradient_are_finite_for_one_clip_labelled_or_not(activation, a
     silent = torch.zeros(1, 5, 6)  # every frame the same
     loss = head.loss(head(Context(silent)), targets(head, [annotation]))["clip"]
     loss.backward()
-    assert (loss.item() == 0) == (annotation.tags != ("cel",))
+    assert (loss.item() == 0) == (names(annotation.tags) != ["cel"])
     assert all(torch.isfinite(p.grad).all() for p in head.parameters())
 
 
@@ -173,7 +214,7 @@ def test_it_learns(activation, pooling):
     head.eval()
     with torch.no_grad():
         found = [head.pool({"tags": row.half().numpy()}, RATE) for row in head.activations(head(Context(states)))["tags"]]
-    assert [head.decode(item, RATE).tags for item in found] == [item.tags for item in annotations]
+    assert [names(head.decode(item, RATE)) for item in found] == [names(item.tags) for item in annotations]
 
 
 def statistics_by_hand(features):
@@ -269,11 +310,11 @@ def test_decoding():
     head = make_head()
     head.thresholds = {"tags": 0.5}
     found = head.decode(*probabilities([0.75, 0.5, 0.625]), RATE)
-    assert found == Annotation(tags=("cel", "flu"), tag_confidences={"cel": 0.75, "flu": 0.625})
-    assert head.decode(*probabilities([0.5, 0.5, 0.5]), RATE).tags == ()
+    assert found == Layer((Tag("cel", 0.75), Tag("flu", 0.625)))
+    assert head.decode(*probabilities([0.5, 0.5, 0.5]), RATE) == Layer()
     single = make_head(activation="softmax")
     assert single.thresholds == {}
-    assert single.decode(*probabilities([0.25, 0.3, 0.45]), RATE).tags == ("flu",)
+    assert names(single.decode(*probabilities([0.25, 0.3, 0.45]), RATE)) == ["flu"]
 
 
 def test_the_threshold_has_the_best_micro_f1_and_is_near_one_half():
@@ -298,14 +339,14 @@ def test_the_threshold_is_chosen_on_labelled_cells_alone():
     rng = np.random.default_rng(0)
     head, values = make_head(), rng.random((30, 3)).astype(np.float32)
     truth, labelled = values + rng.normal(0, 0.1, values.shape) > 0.7, rng.random((30, 3)) < 0.5
-    names = np.array(LABELS)
-    references = [partially(names[own & known], names[~known]) for own, known in zip(truth, labelled, strict=True)]
+    classes = np.array(LABELS)
+    references = [partially(classes[own & known], classes[~known]) for own, known in zip(truth, labelled, strict=True)]
     head.tune([*references, Annotation()], probabilities(*values, [0, 0, 0]), RATE)
     expected = {t: metrics.f1_score(truth[labelled], values[labelled].astype(np.float64) > t, zero_division=0) for t in GRID}
     best = max(expected.values())
     assert head.thresholds["tags"] == min((t for t in GRID if expected[t] == best), key=lambda t: abs(t - 0.5))
     # What is unlabelled would have moved it: there, the highest probabilities are of negatives.
-    head.tune([*references, *[partially([], names[:2])] * 9], probabilities(*values, *[[0.9, 0.9, 0.1]] * 9), RATE)
+    head.tune([*references, *[partially([], classes[:2])] * 9], probabilities(*values, *[[0.9, 0.9, 0.1]] * 9), RATE)
     assert expected[head.thresholds["tags"]] == best
     head.tune([*references, *[tagged()] * 9], probabilities(*values, *[[0.9, 0.9, 0.1]] * 9), RATE)
     assert expected[head.thresholds["tags"]] < best
@@ -400,7 +441,7 @@ def test_unlabelled_tags_count_in_no_score(activation):
 def test_a_tag_that_is_no_class_is_told():
     with pytest.raises(UserError, match="tag 'piano' is not a class"):
         make_head().score([tagged("piano")], probabilities([0, 0, 0]), RATE)
-    assert tag_cells([tagged("cla"), Annotation()], LABELS).tolist() == [[False, True, False], [False] * 3]
+    assert tag_cells([tagged("cla").tags, Annotation().tags], LABELS).tolist() == [[False, True, False], [False] * 3]
 
 
 # what it learns from

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from torch import nn
 from torch.nn import functional as F
 
-from etude.adapters.annotations import Annotation, Note
+from etude.adapters.annotations import EVERYWHERE, Annotation, Layer
+from etude.adapters.annotations.notes import Note
 from etude.adapters.errors import UserError
 from etude.adapters.heads import Context, FrameGrid
 from etude.adapters.heads.technique import Technique, TechniqueConfig
@@ -149,9 +150,9 @@ def test_context_lets_every_output_see_so_many_frames_and_no_more():
 # Targets. 10 frames per second, so that frames can be counted by hand.
 
 
-def targets_of(*notes, unlabelled=(), start=0, frames=10, real=None, **fields):
+def targets_of(*notes, known=EVERYWHERE, unjudged=(), start=0, frames=10, real=None, soft=False, **fields):
     grid = FrameGrid(start, frames, 10.0, frames if real is None else real)
-    return make_head(**fields).targets(excerpt_of(Annotation(notes, unlabelled), grid))
+    return make_head(**fields).targets(excerpt_of(Annotation(notes=Layer(notes, known, unjudged)), grid, soft=soft))
 
 
 def frames_of(column):
@@ -171,6 +172,26 @@ def test_targets_by_hand():
     assert all(made[f"{name}_mask"].all() for name in ("technique", "pitch", "onset"))
 
 
+def test_targets_of_a_soft_track_are_confidences():
+    """Two meet in the frames 4 to 6 (of one class: the surer counts), one is certain, and one is as good as absent."""
+    notes = (
+        Note(0.2, 0.6, 61, "slide", confidence=0.25),
+        Note(0.4, 0.7, 61, "slide", confidence=0.75),
+        Note(0.4, 0.5, 60, "bend"),
+        Note(0.8, 0.9, 63, "bend", confidence=0.0),
+    )
+    hard = targets_of(*notes)
+    assert set(np.unique(np.concatenate([roll.ravel() for roll in hard.values()]))) == {0, 1}
+    soft = targets_of(*notes, soft=True)
+    assert soft["technique"][:, 1].tolist() == [0, 0, 0.25, 0.25, 0.75, 0.75, 0.75, 0, 0, 0]
+    assert soft["technique"][:, 0].tolist() == [0, 0, 0, 0, 1, 0, 0, 0, 0, 0]
+    assert soft["pitch"][:, 1].tolist() == soft["technique"][:, 1].tolist()
+    assert soft["pitch"][:, 0].tolist() == soft["technique"][:, 0].tolist()
+    assert soft["onset"][:, 0].tolist() == [0, 0, 0.25, 0, 1, 0, 0, 0, 0, 0]
+    assert all(np.array_equal(soft[name], hard[name]) for name in hard if name.endswith("_mask"))
+    assert all(roll.dtype == np.float32 for roll in soft.values())
+
+
 def test_a_note_across_the_border_has_its_onset_in_the_earlier_window_only():
     note = Note(0.8, 1.3, 60, "bend")
     first, second, third = (targets_of(note, start=start) for start in (0, 10, 20))
@@ -182,11 +203,11 @@ def test_a_note_across_the_border_has_its_onset_in_the_earlier_window_only():
     assert frames_of(on_the_border["onset"]) == [0]
 
 
-def test_unlabelled_spans_are_masked_everywhere():
-    made = targets_of(Note(0.1, 0.9, 60, "bend"), unlabelled=((0.25, 0.5), (0.9, 7.0)))
+def test_unknown_spans_are_masked_everywhere():
+    made = targets_of(Note(0.1, 0.9, 60, "bend"), known=((0.0, 0.25), (0.5, 0.9), (7.0, math.inf)))
     for name in ("technique", "pitch", "onset"):
         assert frames_of(made[f"{name}_mask"]) == [0, 1, 5, 6, 7, 8]
-    later = targets_of(unlabelled=((0.0, 0.3), (0.95, 1.2)), start=10)
+    later = targets_of(known=((0.3, 0.95), (1.2, math.inf)), start=10)
     assert frames_of(later["onset_mask"]) == [2, 3, 4, 5, 6, 7, 8, 9]
 
 
@@ -228,8 +249,8 @@ def test_pitches_between_semitones_go_to_the_nearest():
 def test_measure_by_hand():
     """40, 20, 20 frames: shares .5, .25, .25; see the losses' tests for the weights."""
     annotations = [
-        Annotation((Note(0.0, 4.0, 60.5, "bend"), Note(4.0, 6.0, 64, "slide"))),
-        Annotation((Note(1.0, 3.0, 55, "trill"), Note(3.0, 9.0))),
+        Annotation(notes=(Note(0.0, 4.0, 60.5, "bend"), Note(4.0, 6.0, 64, "slide"))),
+        Annotation(notes=(Note(1.0, 3.0, 55, "trill"), Note(3.0, 9.0))),
     ]
     measured = Technique.measure(TechniqueConfig(class_weight_power=1.0), LABELS, annotations, 10.0)
     assert measured == {"pitch_range": [55, 64], "class_weights": [0.5, 1.5, 1.5]}
@@ -239,10 +260,10 @@ def test_measure_by_hand():
 
 
 def test_measure_without_pitches():
-    annotations = [Annotation((Note(0.0, 1.0, None, "bend"),))]
+    annotations = [Annotation(notes=(Note(0.0, 1.0, None, "bend"),))]
     with pytest.raises(UserError, match=r"^heads\.technique\.pitch: no training note has a pitch \(set it to false\)$"):
         Technique.measure(TechniqueConfig(), LABELS, annotations, 10.0)
-    outside = [*annotations, Annotation((Note(0.0, 1.0, 72, "bend"),))]
+    outside = [*annotations, Annotation(notes=(Note(0.0, 1.0, 72, "bend"),))]
     with pytest.raises(UserError, match="no training note has a pitch from 40 to 50"):
         Technique.measure(TechniqueConfig(pitch_range=(40, 50)), LABELS, outside, 10.0)
     config = TechniqueConfig(pitch=False)
@@ -253,7 +274,7 @@ def test_measure_without_pitches():
 
 
 def test_rebuilt_from_its_stored_statistics_and_tensors_it_is_the_same():
-    annotations = [Annotation((Note(0.0, 1.0, 60, "bend"), Note(1.0, 1.3, 70, "slide")))]
+    annotations = [Annotation(notes=(Note(0.0, 1.0, 60, "bend"), Note(1.0, 1.3, 70, "slide")))]
     config = TechniqueConfig(hidden=8)
     head = Technique(config, LABELS, 6, Technique.measure(config, LABELS, annotations, 75.0)).eval()
     stored = json.loads(json.dumps(head.statistics))
@@ -273,8 +294,8 @@ def test_rebuilt_from_its_stored_statistics_and_tensors_it_is_the_same():
 
 RATE = 50.0
 PIECES = [
-    Annotation((Note(0.1, 0.5, 60, "bend"), Note(0.6, 0.9, 62, "slide"), Note(1.0, 1.9, 63, "bend"))),
-    Annotation((Note(0.0, 0.3, 61, "trill"), Note(0.5, 1.5, 60, "slide"))),
+    Annotation(notes=(Note(0.1, 0.5, 60, "bend"), Note(0.6, 0.9, 62, "slide"), Note(1.0, 1.9, 63, "bend"))),
+    Annotation(notes=(Note(0.0, 0.3, 61, "trill"), Note(0.5, 1.5, 60, "slide"))),
 ]
 
 
@@ -300,10 +321,10 @@ def test_perfect_activations_score_1(fields):
     json.dumps(scores)
     for piece, item in zip(PIECES, activations, strict=True):
         decoded = head.decode(item, RATE)
-        assert [(n.technique, round(n.onset, 6), round(n.offset, 6)) for n in decoded.notes] == [
+        assert [(n.technique, round(n.onset, 6), round(n.offset, 6)) for n in decoded] == [
             (n.technique, n.onset, n.offset) for n in piece.notes
         ]
-        assert [n.pitch for n in decoded.notes] == [n.pitch if head.config.pitch else None for n in piece.notes]
+        assert [n.pitch for n in decoded] == [n.pitch if head.config.pitch else None for n in piece.notes]
 
 
 def test_scores_before_and_after_differ_by_what_no_onset_confirms():
@@ -326,9 +347,9 @@ def test_pitch_score_by_hand():
     activations[0]["pitch"][5:15] = 0.0
     activations[1]["pitch"][80:85, 2] = 1.0
     assert head.score(PIECES, activations, RATE)["pitch_frame_f1"] == pytest.approx(2 * 135 / (145 + 140))
-    unpitched = Annotation((*PIECES[1].notes, Note(1.6, 1.7, None, "bend")))
+    unpitched = Annotation(notes=(*PIECES[1].notes, Note(1.6, 1.7, None, "bend")))
     assert head.score([PIECES[0], unpitched], activations, RATE)["pitch_frame_f1"] == pytest.approx(2 * 135 / (145 + 135))
-    silent = [Annotation()]
+    silent = [Annotation(notes=())]
     nothing = [{name: values * 0 for name, values in activations[0].items()}]
     assert head.score(silent, nothing, RATE)["pitch_frame_f1"] == 0.0
 
@@ -374,7 +395,7 @@ def test_impossible_configurations(fields, message):
 def test_it_learns_a_single_window():
     """Every loss term falls and the targets are found again: no branch is cut off from its input."""
     head, mixed = make_head(hidden_size=16, hidden=32, dropout=0.0).train(), states(frames=40, hidden_size=16, batch=1)
-    annotation = Annotation((Note(0.1, 0.3, 60, "bend"), Note(0.34, 0.5, 62, "slide"), Note(0.56, 0.7, 63, "trill")))
+    annotation = Annotation(notes=(Note(0.1, 0.3, 60, "bend"), Note(0.34, 0.5, 62, "slide"), Note(0.56, 0.7, 63, "trill")))
     rolls = head.targets(excerpt_of(annotation, FrameGrid(0, 40, RATE, 40)))
     targets = {name: torch.from_numpy(roll)[None] for name, roll in rolls.items()}
     optimizer = torch.optim.Adam(head.parameters(), lr=2e-2)
@@ -391,3 +412,61 @@ def test_it_learns_a_single_window():
             name: values[0].numpy().astype(np.float16) for name, values in head.eval().activations(head(Context(mixed))).items()
         }
     assert head.score([annotation], [found], RATE)["event_micro_f1"] == 1.0
+
+
+# Classes of which nobody said whether they occur.
+
+
+def test_unjudged_classes_mask_their_own_column():
+    made = targets_of(Note(0.2, 0.5, 61, "slide"), Note(0.6, 0.8), unjudged=("trill", "not a class"), real=9)
+    known = np.ones((10, 3))
+    known[9], known[6:8], known[:, 2] = 0, 0, 0
+    np.testing.assert_array_equal(made["technique_mask"], known)
+    assert {made[f"{name}_mask"].shape for name in ("pitch", "onset")} == {(10, 1)}
+    assert made["onset_mask"].sum() == 9
+    assert targets_of(Note(0.2, 0.5, 61, "slide"), unjudged=("not a class",))["technique_mask"].all()
+
+
+def test_what_is_said_of_unjudged_classes_changes_no_loss_and_gets_no_gradient():
+    head = make_head()
+    made = targets_of(Note(0.2, 0.5, 61, "slide"), unjudged=("trill",))
+    targets = {name: torch.from_numpy(array)[None] for name, array in made.items()}
+    outputs = {"technique": torch.randn(1, 10, 3, requires_grad=True)}
+    loss = head.loss(outputs, targets)["technique"]
+    loss.backward()
+    assert not outputs["technique"].grad[..., 2].any()
+    assert outputs["technique"].grad[..., :2].all()
+    alone = torch.nn.functional.binary_cross_entropy_with_logits(
+        outputs["technique"][..., :2], targets["technique"][..., :2], pos_weight=head.class_weights[:2]
+    )
+    assert loss.item() == pytest.approx(alone.item(), rel=1e-6)
+
+
+def test_nothing_is_known_where_nobody_annotated_notes():
+    made = make_head().targets(excerpt_of(Annotation(tags=()), FrameGrid(0, 10, 10.0, 10)))
+    assert not any(made[f"{name}_mask"].any() for name in ("technique", "pitch", "onset"))
+
+
+def test_estimates_of_unjudged_classes_count_in_no_score():
+    head = make_head(decoder="rising_edges")
+    unjudged = Layer(tuple(note for note in PIECES[1].notes if note.technique != "trill"), unjudged=("trill",))
+    partial = [PIECES[0], Annotation(notes=unjudged)]
+    activations = [perfect(head, piece) for piece in PIECES]
+    quiet = [{name: values.copy() for name, values in item.items()} for item in activations]
+    quiet[1]["technique"][:, 2] = 0  # as if the trill, of which the second reference does not tell, had not been found
+    scores = head.score(partial, activations, RATE)
+    assert scores == head.score(partial, quiet, RATE)
+    assert scores["event_micro_f1"] == scores["frame_micro_f1"] == 1.0
+    trill = scores["per_class"]["trill"]
+    assert [trill[part][count] for part in ("frame", "event") for count in ("ref", "est")] == [0] * 4
+    assert head.score(PIECES, quiet, RATE)["event_micro_f1"] < 1
+
+
+def test_estimates_of_unjudged_classes_move_no_threshold():
+    head = make_head(decoder="rising_edges", pitch=False, onset=False)
+    judged, rolls = Annotation(notes=(Note(0.2, 0.6, technique="trill"),)), np.zeros((2, 100, 3))
+    rolls[0, 10:30, 2] = 0.6
+    rolls[1, 10:30, 2] = 0.55  # a false alarm that a threshold of .55 avoids, if anybody knows that it is one
+    for other, threshold in ((Annotation(notes=()), 0.55), (Annotation(notes=Layer(unjudged=("trill",))), 0.5)):
+        head.tune([judged, other], [{"technique": roll} for roll in rolls], RATE)
+        assert head.thresholds["technique"] == [0.5, 0.5, threshold]

@@ -1,11 +1,17 @@
 """The plan is checked against brute force over every frame, and by hand for the small cases."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from etude.adapters.annotations import Annotation, Layer
+from etude.adapters.model.build import build_dataset
 from etude.adapters.sound.windows import Window, plan, stitch
+from etude.adapters.states.window_set import WindowSet
+from etude.adapters.training.engine import untrained_model
 
 geometry = st.integers(1, 60).flatmap(lambda window: st.tuples(st.just(window), st.integers(0, window - 1)))
 
@@ -86,3 +92,22 @@ def test_stitch_refuses_gaps() -> None:
     for wrong in (windows[1:], windows[:-1], windows[::-1], windows[:1] + windows[2:], []):
         with pytest.raises(ValueError, match="frame"):
             stitch([(w, values) for w in wrong], 30)
+
+
+def test_a_batch_may_hold_windows_with_and_without_unjudged_classes(toy_recipe):
+    recipe = toy_recipe()
+    dataset = build_dataset(recipe)
+    first, second = dataset.tracks("train")[:2]
+    model = untrained_model(recipe, dataset, [first, second])
+    quiet = tuple(note for note in second.annotation.notes if note.technique != "tone")
+    partial = replace(second, annotation=Annotation(notes=Layer(quiet, unjudged=("tone",))))
+    heads = {"technique": model.heads["technique"]}
+    both, whole = (WindowSet([first, other], model.backbone, None) for other in (partial, second))
+    own, later = both.of_track[0][:1], both.of_track[1][:1]
+    masks = both.targets([own, later], heads)["technique"]["technique_mask"]
+    assert masks.shape == (2, model.backbone.frames_per_window, 2)
+    assert whole.targets([own, later], heads)["technique"]["technique_mask"].shape == (*masks.shape[:2], 1)
+    tone = model.heads["technique"].labels.index("tone")
+    assert masks[0].all()
+    assert masks[1, :, 1 - tone].all()
+    assert not masks[1, :, tone].any()

@@ -1,188 +1,240 @@
-"""Notes with playing techniques, tags of whole recordings, and the event CSV that notes are read from and written to.
+"""What is known about a recording: layers of records by kind of annotation, and the contract of a kind.
 
-Times are seconds from the start of the recording, pitches are MIDI numbers (69 = A4 = 440 Hz). Both are checked where they
-enter, so that every later stage can rely on them.
+A kind is one file of this folder, ``notes`` say, and nothing outside that file asks which one it is. Times are seconds from
+the start of the recording. Records are checked where they enter, so that every later stage can rely on them.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from typing import Any, ClassVar
 
-from etude.adapters.errors import Problem, UserError, nearest
+import numpy as np
+from numpy.typing import NDArray
 
-EVENT_COLUMNS = ("onset_time", "offset_time", "technique", "pitch")
-RANGE_TOLERANCE = 0.1
-"""Seconds by which an event may outlast its recording (rounded labels) before it is reported."""
+from etude.adapters import registry
+from etude.adapters.annotations._parts.csv_row import Row
+from etude.adapters.annotations._parts.shown import CardWords, Mark, ScoreNames
+from etude.adapters.errors import Problem, UserError
 
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """One sounding event. ``None`` means *not annotated*, never *absent*."""
-
-    onset: float
-    offset: float
-    pitch: float | None = None
-    technique: str | None = None
-    instrument: str | None = None
-    confidence: float | None = None
-
-    def problem(self) -> str | None:
-        """What is impossible about this note, or ``None``."""
-        if not (math.isfinite(self.onset) and math.isfinite(self.offset)):
-            return "onset or offset is not a finite number"
-        if self.onset < 0:
-            return f"onset {self.onset:g} s is before the recording starts"
-        if self.offset <= self.onset:
-            kind = "zero length" if self.offset == self.onset else "offset before its onset"
-            return f"event at {self.onset:g} s has {kind}"
-        if self.pitch is not None and not 0 <= self.pitch <= 127:
-            return f"pitch {self.pitch:g} is not a MIDI number (0-127)"
-        return None
+Span = tuple[float, float]
+"""From, to; seconds."""
+EVERYWHERE: tuple[Span, ...] = ((0.0, math.inf),)
 
 
 @dataclass(frozen=True, slots=True)
-class Annotation:
-    """Everything known about one recording.
+class Layer:
+    """What is known of one kind in one recording: ``records``, in the order of their kind once they are in an annotation.
 
-    ``unlabelled`` lists (start, end) spans in seconds in which nobody annotated: there, the absence of a note is not a
-    negative example, and losses and scores skip the frames. ``tags`` are of the whole recording (the instruments heard in it,
-    say), sorted, each once; ``None`` means that nobody annotated them, ``()`` that there are none. ``tag_confidences`` holds
-    the probability of some or all of the tags by name. ``unlabelled_tags`` names the classes of which nobody said whether they
-    hold for the recording, sorted, each once: they never count, while what is in neither is a negative example.
-
-    Raises :class:`UserError` for impossible notes, and ValueError for a confidence of what is no tag, for a tag that is also
-    unlabelled, and for unlabelled tags where ``tags`` is ``None``.
+    Outside of the ``known`` spans nobody annotated: there, the absence of a record is no negative example, and losses and
+    scores skip the time. Of the ``unjudged`` classes nobody said whether they occur: they never count, while what is in
+    neither is a negative example. Both are sorted, spans that touch are one. Raises ValueError for a span that does not last,
+    and for unjudged classes where nothing is known.
     """
 
-    notes: tuple[Note, ...] = ()
-    unlabelled: tuple[tuple[float, float], ...] = ()
-    tags: tuple[str, ...] | None = None
-    tag_confidences: Mapping[str, float] = field(default_factory=dict, hash=False)
-    unlabelled_tags: tuple[str, ...] = ()
+    records: tuple[Any, ...] = ()
+    known: tuple[Span, ...] = EVERYWHERE
+    unjudged: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        problems = [Problem(what) for note in self.notes if (what := note.problem())]
+        spans: list[Span] = []
+        for begin, end in sorted(self.known):
+            if not 0 <= begin < end:
+                raise ValueError(f"a known span cannot last from {begin:g} s to {end:g} s")
+            if spans and begin <= spans[-1][1]:
+                spans[-1] = spans[-1][0], max(spans[-1][1], end)
+            else:
+                spans.append((begin, end))
+        if self.unjudged and not spans:
+            raise ValueError("some classes are unjudged, so the others are known: the known spans cannot be empty")
+        object.__setattr__(self, "known", tuple(spans))
+        object.__setattr__(self, "unjudged", tuple(sorted(set(self.unjudged))))
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.records)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.records[index]
+
+    def known_at(self, times: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Whether somebody annotated the times, seconds ``[n]``."""
+        known = np.zeros(len(times), np.bool_)
+        for begin, end in self.known:
+            known |= (times >= begin) & (times < end)
+        return known
+
+    def unknown(self, end: float) -> list[Span]:
+        """The spans up to ``end`` in which nobody annotated."""
+        edges = [0.0, *(edge for span in self.known for edge in span), end]
+        gaps = [(begin, min(stop, end)) for begin, stop in zip(edges[::2], edges[1::2], strict=True)]
+        return [(begin, stop) for begin, stop in gaps if begin < stop]
+
+
+class Annotation(Mapping[str, Layer]):
+    """Layers by the name of their kind, sorted; it does not change, and has what ``Annotation(other, notes=[])`` replaces.
+
+    ``annotation["notes"]`` raises KeyError where nobody annotated notes, ``annotation.notes`` is then a layer that is known
+    nowhere. Raises :class:`UserError` for impossible records, all at once, and for an unknown kind; ValueError for a class that
+    occurs and is unjudged.
+    """
+
+    __slots__ = ("_layers",)
+
+    def __init__(self, layers: Mapping[str, Layer | Iterable[Any]] | None = None, /, **more: Layer | Iterable[Any]) -> None:
+        self._layers: dict[str, Layer] = {}
+        problems: list[Problem] = []
+        for name, given in sorted({**(layers or {}), **more}.items()):
+            kind, layer = kind_of(name), given if isinstance(given, Layer) else Layer(tuple(given))
+            wrong = [Problem(what) for record in layer if (what := kind.check(record))]
+            problems += wrong
+            if wrong or not (layer.known or layer.records):
+                continue
+            if both := sorted(set(layer.unjudged).intersection(kind.classes(layer))):
+                raise ValueError(f"'{both[0]}' is among the {name} and among the unjudged classes")
+            arranged = kind.arrange(layer)
+            self._layers[name] = layer if arranged == layer.records else replace(layer, records=arranged)
         if problems:
             raise UserError(problems)
-        if stray := sorted(set(self.tag_confidences) - set(self.tags or ())):
-            raise ValueError(f"a confidence for '{stray[0]}', which is not among the tags")
-        if both := sorted(set(self.unlabelled_tags) & set(self.tags or ())):
-            raise ValueError(f"'{both[0]}' is among the tags and among the unlabelled tags")
-        if self.unlabelled_tags and self.tags is None:
-            raise ValueError("some tags are unlabelled, so the others are known: tags cannot be None")
-        object.__setattr__(self, "notes", tuple(sorted(self.notes, key=lambda n: (n.onset, n.offset))))
-        if self.tags is not None:
-            object.__setattr__(self, "tags", tuple(sorted(set(self.tags))))
-        object.__setattr__(self, "unlabelled_tags", tuple(sorted(set(self.unlabelled_tags))))
+
+    def __getitem__(self, name: str) -> Layer:
+        return self._layers[name]
+
+    def __getattr__(self, name: str) -> Layer:
+        if name.startswith("_") or not (name in self._layers or name in registry.names("annotations")):
+            raise AttributeError(f"no kind of annotation is called {name!r}")
+        return self._layers.get(name, UNKNOWN)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._layers)
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    def __eq__(self, other: object) -> bool:
+        return self._layers == other._layers if isinstance(other, Annotation) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._layers.items()))
+
+    def __repr__(self) -> str:
+        return f"Annotation({', '.join(f'{name}={layer!r}' for name, layer in self.items())})"
+
+    def __reduce__(self) -> tuple[type[Annotation], tuple[dict[str, Layer]]]:
+        return Annotation, (self._layers,)
+
+    def by_kind(self) -> list[tuple[Kind, Layer]]:
+        """The layers beside their kinds."""
+        return [(kind_of(name), layer) for name, layer in self.items()]
+
+    def cut(self, spans: Sequence[Span]) -> list[Annotation]:
+        """What concerns each of ``spans``, and perhaps a little more, in the recording's own time."""
+        parts = [(kind.name, layer, kind.cut(layer, spans)) for kind, layer in self.by_kind()]
+        if all(part is layer for _, layer, own in parts for part in own):  # hundreds of thousands of clips share annotations
+            return [self] * len(spans)
+        return [Annotation({name: own[index] for name, _, own in parts}) for index in range(len(spans))]
 
 
-def read_table(path: Path, required: Sequence[str]) -> tuple[list[tuple[int, dict[str, str]]], list[Problem]]:
-    """Read a CSV with a header line: (line number, column -> stripped cell) of each row that is not blank.
-
-    An unreadable file or a missing ``required`` column is a problem, and there are no rows then.
-    """
-    try:
-        lines = csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig")), strict=True)
-        header = [cell.strip() for cell in next(lines, [])]
-        rows = [
-            (lines.line_num, {name: row[i].strip() if i < len(row) else "" for i, name in enumerate(header)})
-            for row in lines
-            if any(cell.strip() for cell in row)
-        ]
-    except UnicodeDecodeError:
-        return [], [Problem("is not a UTF-8 text file", str(path), "save it as a UTF-8 CSV")]
-    except csv.Error as error:
-        return [], [Problem(f"is not a CSV file: {error}", str(path), "save it as a UTF-8 CSV")]
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        reason = getattr(error, "strerror", None) or str(error)
-        return [], [Problem(f"cannot be read: {reason}", str(path), "check the path")]
-    missing = [name for name in required if name not in header]
-    if missing:
-        named = [name for name in header if name]
-        return [], [
-            Problem(f"lacks the column '{name}'", f"{path}:1", nearest(name, named) if named else "the header line is empty")
-            for name in missing
-        ]
-    return rows, []
+UNKNOWN = Layer(known=())
+"""Nobody annotated anything of the kind."""
 
 
-def read_events(
-    path: Path,
-    *,
-    labels: Mapping[str, str] | None = None,
-    technique_column: str = "technique",
-    pitch_column: str = "pitch",
-    duration: float | None = None,
-) -> tuple[tuple[Note, ...], list[Problem]]:
-    """Read one event CSV; return the valid notes and *every* problem, each with its row.
-
-    ``labels`` maps raw technique names to class names; a name it lacks is a problem. An empty technique or pitch means
-    that it was not annotated. ``duration`` (seconds) bounds the events; an offset within ``RANGE_TOLERANCE`` of it is cut.
-    """
-    rows, problems = read_table(path, (*EVENT_COLUMNS[:2], technique_column))
-    notes: list[Note] = []
-    for number, row in rows:
-        result = _note_of(row, labels, technique_column, pitch_column, duration)
-        if isinstance(result, Note):
-            notes.append(result)
-        else:
-            problems.append(Problem(result.what, f"{path}:{number}", result.fix))
-    return tuple(notes), problems
+def merged(layers: Sequence[Layer]) -> Layer:
+    """The layers of one kind by several annotators: known where any of them looked, unjudged what none of them judged."""
+    return Layer(
+        tuple(record for layer in layers for record in layer),
+        tuple(span for layer in layers for span in layer.known),
+        tuple(set.intersection(*(set(layer.unjudged) for layer in layers))),
+    )
 
 
-def _note_of(
-    cells: Mapping[str, str],
-    labels: Mapping[str, str] | None,
-    technique_column: str,
-    pitch_column: str,
-    duration: float | None,
-) -> Note | Problem:
-    numbers: dict[str, float] = {}
-    for name in (*EVENT_COLUMNS[:2], pitch_column):
-        text = cells.get(name, "")
-        if name == pitch_column and not text:
-            continue
-        try:
-            numbers[name] = float(text)
-        except ValueError:
-            return Problem(f"{name} is {text!r}, not a number", fix="seconds for times, MIDI numbers for pitch")
-    raw = cells[technique_column]
-    technique: str | None = raw or None
-    if technique is not None and labels is not None:
-        if technique not in labels:
-            return Problem(f"unknown technique {raw!r}", fix=nearest(raw, labels))
-        technique = labels[technique]
-    onset, offset = numbers["onset_time"], numbers["offset_time"]
-    if duration is not None:
-        if onset >= duration or offset > duration + RANGE_TOLERANCE:
-            return Problem(
-                f"event {onset:g}-{offset:g} s is outside the recording of {duration:.2f} s", fix="correct its times"
-            )
-        offset = min(offset, duration)
-    note = Note(onset, offset, numbers.get(pitch_column), technique)
-    what = note.problem()
-    return Problem(what, fix="correct its times or pitch") if what else note
+class Kind(ABC):
+    """One kind of annotation; ``name`` is that of its file. What is not abstract serves most kinds as it is."""
+
+    unit: ClassVar[str]
+    """What its scores count, one of them: an event, a clip."""
+    plural: ClassVar[str]
+    """What its records are called."""
+    label: ClassVar[str]
+    """What its classes are called, one of them."""
+    scores: ClassVar[ScoreNames]
+    card: ClassVar[CardWords]
+    whole: ClassVar[bool] = False
+    """Whether its records hold for the whole recording."""
+    pitched: ClassVar[bool] = False
+    """Whether its marks have pitches."""
+    columns: ClassVar[tuple[str, ...]] = ()
+    """What a CSV of its records always has; empty where none can hold them."""
+    required: ClassVar[tuple[str, ...]] = ()
+    """Those of them without which a CSV cannot be read."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @property
+    def heading(self) -> str:
+        """What :meth:`counts` counts."""
+        return f"{'recordings' if self.whole else self.plural} by {self.label}"
+
+    @abstractmethod
+    def check(self, record: Any) -> str | None:
+        """What is impossible about a record, or ``None``."""
+
+    @abstractmethod
+    def arrange(self, records: Iterable[Any]) -> tuple[Any, ...]:
+        """Sorted, and only once what cannot be there twice."""
+
+    @abstractmethod
+    def class_of(self, record: Any) -> str | None:
+        """The name of its class, or ``None`` where that is not annotated."""
+
+    @abstractmethod
+    def marks(self, layer: Layer, duration: float) -> list[Mark]:
+        """The records of a recording of ``duration`` seconds, one mark each."""
+
+    def classes(self, layer: Layer) -> tuple[str, ...]:
+        """The classes that occur, each once."""
+        return tuple(dict.fromkeys(name for record in layer if (name := self.class_of(record)) is not None))
+
+    def cut(self, layer: Layer, spans: Sequence[Span]) -> list[Layer]:
+        """What concerns each of ``spans``: everything, unless a kind knows better. Called once for all windows of a recording,
+        since a training step must not read the records of an hour."""
+        return [layer] * len(spans)
+
+    def row(self, record: Any) -> dict[str, str]:
+        """The cells of :attr:`columns`, and of further ones that are written if any record has them."""
+        raise NotImplementedError
+
+    def parse(self, row: Row, duration: float | None = None) -> Any:
+        """The record in a line of a CSV for a recording of ``duration`` seconds. Raises :class:`UserError` for a faulty one."""
+        raise NotImplementedError
+
+    def jams(self, layer: Layer, duration: float) -> list[tuple[str, list[tuple[float, float, Any, float | None]]]]:
+        """JAMS annotations: namespace, and time, duration, value and confidence of each observation."""
+        marks = self.marks(layer, duration)
+        return [("tag_open", [(mark.start, mark.end - mark.start, mark.text, mark.confidence) for mark in marks])]
+
+    def plain(self, layer: Layer) -> Any:
+        """The layer as JSON holds it, also of a recording that nobody annotated."""
+        return [asdict(record) for record in layer]
+
+    def summary(self, layer: Layer) -> str:
+        """What was found, in a few words."""
+        return f"{len(layer)} {self.unit if len(layer) == 1 else self.plural}"
+
+    def counts(self, layer: Layer) -> Iterable[str]:
+        """Classes as often as they occur, also of a recording that nobody annotated."""
+        return [self.class_of(record) or "(unlabelled)" for record in layer]
 
 
-def write_events(path: Path, notes: Iterable[Note]) -> None:
-    """Write notes as an event CSV that :func:`read_events` reads back; a confidence column is added when known."""
-    rows = sorted(notes, key=lambda n: (n.onset, n.offset))
-    confident = any(note.confidence is not None for note in rows)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow([*EVENT_COLUMNS, *(["confidence"] if confident else [])])
-        for note in rows:
-            row = [
-                f"{note.onset:.4f}",
-                f"{max(note.offset, note.onset + 1e-4):.4f}",  # rounding must not give a zero length
-                note.technique or "",
-                "" if note.pitch is None else f"{note.pitch:g}",
-            ]
-            if confident:
-                row.append("" if note.confidence is None else f"{note.confidence:.3f}")
-            writer.writerow(row)
+@cache
+def kind_of(name: str) -> Kind:
+    """The kind of this name. Raises :class:`UserError` for an unknown one."""
+    found: Kind = registry.find("annotations", name)(name)
+    return found

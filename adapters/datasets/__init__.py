@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
+
+from pydantic import Field
 
 from etude.adapters.annotations import Annotation
 from etude.adapters.config import StrictModel
@@ -28,18 +30,33 @@ class Track:
     info: AudioInfo
     split: Split
     annotation: Annotation
+    weight: float = 1.0
+    """How much it counts in a loss, compared with the other recordings of a batch; above 0."""
+    soft: bool = False
+    """Whether the confidences of its annotation are probabilities to learn, rather than remarks on what is certain."""
 
 
 class DatasetConfig(StrictModel):
     """Fields every dataset has."""
 
     name: str
+    weight: float = Field(1.0, gt=0)
+    """Factor of the weights of its recordings, which matters beside another data set."""
+
+    def content(self) -> dict[str, Any]:
+        """What derived data depend on, for cache keys (JSON): all but what the data set is called and how much it counts."""
+        return self.model_dump(mode="json", exclude=set(DatasetConfig.model_fields))
+
+
+def joined_licence(*licences: str) -> str:
+    """The licence of what comes of data under several: all of theirs, each once."""
+    return " AND ".join(dict.fromkeys(one for licence in licences for one in licence.split(" AND ")))
 
 
 class Dataset(ABC):
     """Reads labels and audio headers, never whole recordings.
 
-    A subclass fills :attr:`licence` and what it has of :attr:`techniques` and :attr:`tags`, and implements :meth:`scan`.
+    A subclass fills :attr:`licence`, and implements :attr:`classes` and :meth:`scan`.
     """
 
     Config: ClassVar[type[DatasetConfig]]
@@ -54,23 +71,21 @@ class Dataset(ABC):
         self._scanned: tuple[list[Track], list[Problem]] | None = None
 
     @property
-    def techniques(self) -> tuple[str, ...]:
-        """Names of the playing techniques of its notes in label order; empty where they are not annotated."""
-        return ()
-
-    @property
-    def tags(self) -> tuple[str, ...]:
-        """Names of the tags of its recordings in label order; empty where they are not annotated."""
-        return ()
+    @abstractmethod
+    def classes(self) -> Mapping[str, tuple[str, ...]]:
+        """Kind of annotation -> the names of its classes in label order: ``notes`` have the playing techniques, ``tags`` those
+        of whole recordings. A kind that nobody annotated is absent, or has none."""
 
     @abstractmethod
     def scan(self) -> tuple[list[Track], list[Problem]]:
         """Every usable track and every problem found; called once. Never raises for a fault in a single file."""
 
     def check(self) -> tuple[list[Track], list[Problem]]:
-        """The result of :meth:`scan`, computed once."""
+        """The result of :meth:`scan`, weighted, computed once."""
         if self._scanned is None:
-            self._scanned = self.scan()
+            (tracks, problems), factor = self.scan(), self.config.weight
+            weighted = tracks if factor == 1 else [replace(track, weight=factor * track.weight) for track in tracks]
+            self._scanned = weighted, problems
         return self._scanned
 
     def tracks(self, split: Split) -> list[Track]:

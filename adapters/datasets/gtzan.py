@@ -9,9 +9,11 @@ where no artist is in two splits. Expected: ``genres/<genre>/<genre>.00000.wav``
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from etude.adapters.annotations import Annotation
+from etude.adapters.annotations.tags import Tag
 from etude.adapters.config import Location
 from etude.adapters.datasets import Dataset, DatasetConfig, Split, Track
 from etude.adapters.errors import Problem, UserError, nearest
@@ -47,9 +49,9 @@ class Gtzan(Dataset):
     licence = "unknown"
 
     @property
-    def tags(self) -> tuple[str, ...]:
+    def classes(self) -> Mapping[str, tuple[str, ...]]:
         """The 10 genres in alphabetical order."""
-        return GENRES
+        return {"tags": GENRES}
 
     def scan(self) -> tuple[list[Track], list[Problem]]:
         """Every usable recording and every problem; that the one known to be broken cannot be read is a notice."""
@@ -68,7 +70,7 @@ class Gtzan(Dataset):
                 paths = [audio / f"{clip}{suffix}" for suffix in SUFFIXES]
                 path = next((path for path in paths if path.is_file()), paths[0])
                 try:
-                    track = Track(clip, path, probe(path), split, Annotation(tags=(clip.split("/")[0],)))
+                    track = Track(clip, path, probe(path), split, Annotation(tags=[Tag(clip.split("/")[0])]))
                 except UserError as error:
                     if clip == BROKEN:
                         self.notices.append(Problem("cannot be read, as is known of it, and is left out", str(path)))

@@ -8,6 +8,7 @@ columns ``onset_time, offset_time, IPT, note`` (seconds, raw name, MIDI number).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from etude.adapters.config import Location
@@ -45,9 +46,9 @@ class GuzhengTech99(Dataset):
     licence = "CC-BY-NC-ND-4.0"
 
     @property
-    def techniques(self) -> tuple[str, ...]:
-        """The 7 classes in the order of their ids."""
-        return tuple(dict.fromkeys(LABELS.values()))
+    def classes(self) -> Mapping[str, tuple[str, ...]]:
+        """The 7 techniques in the order of their ids."""
+        return {"notes": tuple(dict.fromkeys(LABELS.values()))}
 
     def scan(self) -> tuple[list[Track], list[Problem]]:
         """Every usable track and every problem."""
@@ -60,7 +61,7 @@ class GuzhengTech99(Dataset):
             found, wrong = _pair(root, split)
             files.extend(found)
             problems.extend(wrong)
-        tracks, wrong = read_tracks(files, LABELS, technique="IPT", pitch="note")
+        tracks, wrong = read_tracks(files, LABELS, {"technique": "IPT", "pitch": "note"})
         self.notices = doubled(tracks)
         return tracks, problems + wrong
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 from pydantic import Field
 
 from etude.adapters.annotations import Annotation
+from etude.adapters.annotations.tags import Tag
 from etude.adapters.config import Location
 from etude.adapters.datasets import Dataset, DatasetConfig, Split, Track
 from etude.adapters.errors import Problem, UserError, nearest
@@ -46,9 +47,9 @@ class Irmas(Dataset):
     licence = "CC-BY-NC-SA-3.0"
 
     @property
-    def tags(self) -> tuple[str, ...]:
-        """The 11 classes in alphabetical order."""
-        return CLASSES
+    def classes(self) -> Mapping[str, tuple[str, ...]]:
+        """The 11 instruments in alphabetical order."""
+        return {"tags": CLASSES}
 
     def scan(self) -> tuple[list[Track], list[Problem]]:
         """Every usable clip and every problem; missing parts of the testing data are notices."""
@@ -65,7 +66,9 @@ class Irmas(Dataset):
         tracks = []
         for path, split, tags in files:
             try:
-                tracks.append(Track(path.relative_to(root).as_posix(), path, probe(path), split, Annotation(tags=tags)))
+                tracks.append(
+                    Track(path.relative_to(root).as_posix(), path, probe(path), split, Annotation(tags=map(Tag, tags)))
+                )
             except UserError as error:
                 problems += error.problems
         return tracks, problems

@@ -1,22 +1,25 @@
-"""Recordings listed in a CSV with the columns ``audio, events, split`` and, if wanted, ``licence``.
+"""Recordings listed in a CSV with the columns ``audio, events, split`` and, if wanted, ``licence`` and ``weight``.
 
-Paths are relative to the folder of the CSV; splits are train, validation (or ``val``, ``valid``) and test. Each ``events`` file
-is a CSV with the columns ``onset_time, offset_time, technique, pitch`` (seconds, MIDI numbers).
+Paths are relative to the folder of the CSV; splits are train, validation (or ``val``, ``valid``) and test; a weight above 0
+says how much a recording counts in the loss, 1 where there is none. Each ``events`` file is a CSV with the columns
+``onset_time, offset_time, technique, pitch`` (seconds, MIDI numbers) and, if wanted, ``confidence`` (0 to 1).
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from etude.adapters.annotations import Annotation, read_events, read_table
+from etude.adapters.annotations import Annotation, kind_of
 from etude.adapters.config import Location
 from etude.adapters.datasets import SPLITS, Dataset, DatasetConfig, Split, Track
 from etude.adapters.errors import Problem, UserError, nearest
+from etude.adapters.formats.csv import read_records, read_table
 from etude.adapters.sound.audio import SUFFIXES, probe
 
 SPLIT_NAMES: dict[str, Split] = {**{split: split for split in SPLITS}, "val": "validation", "valid": "validation"}
@@ -30,6 +33,7 @@ class LabelledFile:
     audio: Path
     events: Path
     split: Split
+    weight: float = 1.0
 
 
 class ManifestConfig(DatasetConfig):
@@ -41,6 +45,8 @@ class ManifestConfig(DatasetConfig):
     """Technique name in the event files -> class name; the names as they are when omitted."""
     techniques: tuple[str, ...] | None = Field(None, min_length=1)
     """Class names in label order. When omitted: as ``labels`` first names them, or the sorted names of the training split."""
+    soft_labels: bool = False
+    """Whether the confidence of an event is what is learned of it, in place of 1; for labels that a model has written."""
     licence: str = "unknown"
     """For rows without a licence of their own."""
 
@@ -64,14 +70,14 @@ class Manifest(Dataset):
         self._found: tuple[str, ...] = ()
 
     @property
-    def techniques(self) -> tuple[str, ...]:
-        """Class names in label order."""
+    def classes(self) -> Mapping[str, tuple[str, ...]]:
+        """The techniques in label order."""
         if self.config.techniques is not None:
-            return self.config.techniques
+            return {"notes": self.config.techniques}
         if self.config.labels is not None:
-            return tuple(dict.fromkeys(self.config.labels.values()))
+            return {"notes": tuple(dict.fromkeys(self.config.labels.values()))}
         self.check()
-        return self._found
+        return {"notes": self._found}
 
     def scan(self) -> tuple[list[Track], list[Problem]]:
         """Every usable track and every problem."""
@@ -89,7 +95,7 @@ class Manifest(Dataset):
             more_tracks, more_found = read_tracks((file for file in files if file not in first), known)
             tracks, found = tracks + more_tracks, found + more_found
         self.notices = [*unlisted(files), *doubled(tracks)]
-        return tracks, problems + found
+        return [replace(track, soft=self.config.soft_labels) for track in tracks], problems + found
 
     def _files(self) -> tuple[list[LabelledFile], list[Problem]]:
         root = Path(self.config.root)
@@ -110,21 +116,34 @@ class Manifest(Dataset):
             if not (row["audio"] and row["events"]):
                 continue
             split = SPLIT_NAMES.get(row["split"].lower(), "train")  # read on, to find what else is wrong with it
+            weight = _weight(row.get("weight") or "1")
+            if weight is None:
+                fix = "write one such as 0.5, or nothing"
+                problems.append(Problem(f"weight is {row['weight']!r}, not a number above 0", where, fix))
             audio = root / row["audio"]
             if before := listed.get(os.path.abspath(audio)):
                 problems.append(Problem(f"{row['audio']} is listed before ({before})", where, "keep one of the rows"))
                 continue
             listed[os.path.abspath(audio)] = f"line {number}, split '{row['split']}'"
-            files.append(LabelledFile(row["audio"], audio, root / row["events"], split))
+            files.append(LabelledFile(row["audio"], audio, root / row["events"], split, weight or 1.0))
             licences.add(row.get("licence") or self.config.licence)
         self.licence = " AND ".join(sorted(licences)) or self.config.licence
         return files, problems
 
 
+def _weight(text: str) -> float | None:
+    """The weight in a cell, if it is one."""
+    try:
+        weight = float(text)
+    except ValueError:
+        return None
+    return weight if 0 < weight < math.inf else None
+
+
 def read_tracks(
-    files: Iterable[LabelledFile], labels: Mapping[str, str] | None = None, technique: str = "technique", pitch: str = "pitch"
+    files: Iterable[LabelledFile], labels: Mapping[str, str] | None = None, names: Mapping[str, str] | None = None
 ) -> tuple[list[Track], list[Problem]]:
-    """Open audio headers and event files; ``technique`` and ``pitch`` name the columns of the latter."""
+    """Open audio headers and event files; ``labels`` and ``names`` are those of :func:`read_records`."""
     tracks: list[Track] = []
     problems: list[Problem] = []
     for file in files:
@@ -134,12 +153,10 @@ def read_tracks(
         except UserError as error:
             problems.extend(error.problems)
         duration = info.duration if info else None
-        notes, found = read_events(
-            file.events, labels=labels, technique_column=technique, pitch_column=pitch, duration=duration
-        )
+        notes, found = read_records(file.events, kind_of("notes"), labels=labels, names=names, duration=duration)
         problems.extend(found)
         if info and not found:
-            tracks.append(Track(file.id, file.audio, info, file.split, Annotation(notes)))
+            tracks.append(Track(file.id, file.audio, info, file.split, Annotation(notes=notes), file.weight))
     return tracks, problems
 
 

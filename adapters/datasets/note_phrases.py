@@ -9,7 +9,7 @@ sessions differ in level, and level must not give the technique away.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.random import Generator, default_rng
 from pydantic import AfterValidator, Field, model_validator
 
-from etude.adapters.annotations import Note
+from etude.adapters.annotations.notes import Note
 from etude.adapters.config import Location
 from etude.adapters.datasets import SPLITS, Dataset, DatasetConfig, Split, Track
 from etude.adapters.datasets._parts.phrases import Phrase, write_phrases
@@ -89,11 +89,11 @@ class NotePhrases(Dataset):
         self._found: tuple[str, ...] = config.techniques or ()
 
     @property
-    def techniques(self) -> tuple[str, ...]:
-        """Class names in label order."""
+    def classes(self) -> Mapping[str, tuple[str, ...]]:
+        """The techniques in label order."""
         if not self._found:
             self.check()
-        return self._found
+        return {"notes": self._found}
 
     def scan(self) -> tuple[list[Track], list[Problem]]:
         """Every phrase as a track; no phrase is rendered while a note has a problem."""
@@ -103,7 +103,7 @@ class NotePhrases(Dataset):
         config = self.config
         sizes = "".join(f"{source.path.name}{source.path.stat().st_size}" for source in sources)
         key = {
-            **config.model_dump(mode="json", exclude={"name"}),
+            **config.content(),
             "csv": hashlib.sha256(Path(config.notes).read_bytes()).hexdigest(),
             "sizes": hashlib.sha256(sizes.encode()).hexdigest(),
             "version": VERSION,

@@ -8,12 +8,15 @@ with one note, which lasts as long as it sounds.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from etude.adapters.annotations import Annotation, Note
+from etude.adapters.annotations import Annotation
+from etude.adapters.annotations.notes import Note
+from etude.adapters.annotations.tags import Tag
 from etude.adapters.config import Location
 from etude.adapters.datasets import Dataset, DatasetConfig, Split, Track
 from etude.adapters.datasets._parts.recorded_notes import parse_rows, select_rows
@@ -60,16 +63,11 @@ class Notes(Dataset):
         self._techniques: tuple[str, ...] = ()
 
     @property
-    def tags(self) -> tuple[str, ...]:
-        """The classes in label order."""
+    def classes(self) -> Mapping[str, tuple[str, ...]]:
+        """The tags in label order; of the notes they are the same, unless those are instruments: then the techniques that
+        occur, sorted."""
         self.check()
-        return self._classes
-
-    @property
-    def techniques(self) -> tuple[str, ...]:
-        """The classes, if they are techniques; else the sorted techniques that occur."""
-        self.check()
-        return self._classes if self.config.label == "technique" else self._techniques
+        return {"tags": self._classes, "notes": self._classes if self.config.label == "technique" else self._techniques}
 
     def scan(self) -> tuple[list[Track], list[Problem]]:
         """Every note as a track."""
@@ -89,7 +87,7 @@ class Notes(Dataset):
             label = note.instrument if config.label == "instrument" else note.technique
             event = Note(span.onset, span.offset, note.pitch, note.technique or None, note.instrument or None)
             name = note.path.relative_to(table.parent).as_posix()
-            tracks.append(Track(name, note.path, span.info, note.split, Annotation((event,), tags=(label,))))
+            tracks.append(Track(name, note.path, span.info, note.split, Annotation(notes=[event], tags=[Tag(label)])))
         return tracks, problems + wrong + unreadable
 
     def _class_problems(self, table: Path, rows: list[tuple[int, dict[str, str]]]) -> list[Problem]:
@@ -103,7 +101,7 @@ class Notes(Dataset):
             if name not in self._classes
         ]
         counts = Counter((row[label], SPLIT_NAMES.get(row["split"].lower())) for _, row in rows)
-        fix = f"add some, or choose the {label}s without it (data.{label}s)"
+        fix = f"add some, or choose the {label}s without it (its field {label}s)"
         for name in self._classes:
             own = counts[name, "train"]
             if own < FEWEST and self._reads("train"):

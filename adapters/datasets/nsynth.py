@@ -11,12 +11,14 @@ import json
 import os
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from etude.adapters.annotations import Annotation
+from etude.adapters.annotations.tags import Tag
 from etude.adapters.config import Location
 from etude.adapters.datasets import Dataset, DatasetConfig, Split, Track
 from etude.adapters.errors import Problem, UserError
@@ -59,10 +61,10 @@ class Nsynth(Dataset):
         self._found: tuple[str, ...] = ()
 
     @property
-    def tags(self) -> tuple[str, ...]:
+    def classes(self) -> Mapping[str, tuple[str, ...]]:
         """The sorted names of all instruments, or of all families."""
         self.check()
-        return self._found
+        return {"tags": self._found}
 
     def scan(self) -> tuple[list[Track], list[Problem]]:
         """Every note as a track; what many files have in common is one problem."""
@@ -90,7 +92,7 @@ class Nsynth(Dataset):
                     infos[size] = _info(path, problems)
                 if info := infos[size]:
                     if label not in annotations:
-                        annotations[label] = Annotation(tags=(label,))
+                        annotations[label] = Annotation(tags=[Tag(label)])
                     tracks.append(Track(f"{name}/{note}", path, info, self._split(name, note), annotations[label]))
         self._found = tuple(sorted(annotations))
         return tracks, problems + _odd_ones(tracks)

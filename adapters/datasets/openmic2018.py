@@ -15,6 +15,7 @@ import json
 import pickle
 import zipfile
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 from pydantic import Field
 
-from etude.adapters.annotations import Annotation
+from etude.adapters.annotations import Annotation, Layer
+from etude.adapters.annotations.tags import Tag
 from etude.adapters.config import Location
 from etude.adapters.datasets import Dataset, DatasetConfig, Split, Track
 from etude.adapters.errors import Problem, UserError
@@ -58,10 +60,10 @@ class Openmic2018(Dataset):
         self._classes: tuple[str, ...] = ()
 
     @property
-    def tags(self) -> tuple[str, ...]:
+    def classes(self) -> Mapping[str, tuple[str, ...]]:
         """The instruments in the order of ``class-map.json``."""
         self.check()
-        return self._classes
+        return {"tags": self._classes}
 
     def scan(self) -> tuple[list[Track], list[Problem]]:
         """Every usable clip and every problem; what many clips have in common is one problem or notice."""
@@ -86,7 +88,7 @@ class Openmic2018(Dataset):
             what = f"names {len(self._classes)} classes, but {ARRAYS} holds {labelled.shape[1]}"
             return [], [Problem(what, str(root / CLASSES), AGAIN)]
         annotations = {
-            key: Annotation(tags=self._names(own), unlabelled_tags=self._names(~known))
+            key: Annotation(tags=Layer(tuple(map(Tag, self._names(own))), unjudged=self._names(~known)))
             for key, own, known in zip(keys, present, labelled, strict=True)
         }
         return self._tracks(annotations, splits)

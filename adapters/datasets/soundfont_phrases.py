@@ -9,7 +9,7 @@ its last. An event ends where its string is damped, or earlier where it has deca
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, get_args
@@ -17,7 +17,7 @@ from typing import Annotated, ClassVar, Literal, get_args
 from numpy.random import Generator, default_rng
 from pydantic import Field, model_validator
 
-from etude.adapters.annotations import Note
+from etude.adapters.annotations.notes import Note
 from etude.adapters.datasets import SPLITS, Dataset, DatasetConfig, Split, Track
 from etude.adapters.datasets._parts.phrases import Phrase, write_phrases
 from etude.adapters.datasets._parts.soundfont import DAMPING, LICENCE, Stroke, render, versions, voice
@@ -158,13 +158,13 @@ class SoundfontPhrases(Dataset):
         self.licence = LICENCE
 
     @property
-    def techniques(self) -> tuple[str, ...]:
-        """Class names in label order."""
-        return self.config.techniques
+    def classes(self) -> Mapping[str, tuple[str, ...]]:
+        """The techniques in label order."""
+        return {"notes": self.config.techniques}
 
     def folder(self) -> Path:
         """Where the phrases are, rendered on first use. Raises :class:`UserError` without synthesiser or SoundFont."""
-        key = {**self.config.model_dump(mode="json", exclude={"name"}), **versions(), "version": VERSION}
+        key = {**self.config.content(), **versions(), "version": VERSION}
         return cached_folder(
             "soundfont_phrases", key, lambda folder: write_phrases(folder, self._phrases(), self.config.sample_rate)
         )
@@ -175,7 +175,7 @@ class SoundfontPhrases(Dataset):
             root = str(self.folder())
         except UserError as error:
             return [], list(error.problems)
-        return Manifest(ManifestConfig(name="manifest", root=root, techniques=self.techniques, licence=LICENCE)).check()
+        return Manifest(ManifestConfig(name="manifest", root=root, techniques=self.config.techniques, licence=LICENCE)).check()
 
     def _phrases(self) -> Iterator[Phrase]:
         config = self.config

@@ -9,13 +9,13 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor, nn
 
-from etude.adapters.annotations import Annotation
+from etude.adapters.annotations import Annotation, Layer
 from etude.adapters.backbones import Backbone
 from etude.adapters.config import StrictModel
 from etude.adapters.datasets import Track
-from etude.adapters.heads._parts.vocabulary import Vocabulary
 from etude.adapters.sound.audio import read_window
 
 Activations = dict[str, NDArray[np.floating[Any]]]
@@ -73,16 +73,16 @@ class Context:
 class HeadConfig(StrictModel):
     """Fields every head has."""
 
-    weight: float = 1.0
-    """Factor of this head's loss in the sum over heads."""
+    weight: float = Field(1.0, gt=0)
+    """Factor of this head's loss in the sum over heads; to train without a head, leave it out."""
 
 
 class Head(nn.Module, ABC):
     """One task. Shapes: ``[batch, frames, classes]`` in training, ``[frames, classes]`` per recording in decoding."""
 
     Config: ClassVar[type[HeadConfig]]
-    vocabulary: ClassVar[Vocabulary]
-    """Which class names of a data set are its labels."""
+    kind: ClassVar[str]
+    """The kind of annotation that it learns and finds; what a data set calls the classes of that kind are its labels."""
     thresholds: dict[str, Any]
     """What decoding needs beside the activations: tuned on validation data, stored in the artifact."""
 
@@ -136,7 +136,8 @@ class Head(nn.Module, ABC):
     def targets(self, excerpt: Excerpt) -> dict[str, NDArray[np.float32]]:
         """Target and mask arrays, ``[frames or 1, ...]``, of what :attr:`span` covers.
 
-        Masks have names that end in ``_mask``; 0 means unlabelled or padding.
+        Masks have names that end in ``_mask``; 0 means unlabelled or padding, 1 the rest, which the loss finds multiplied by
+        the weight of the recording. Where the track is ``soft``, targets hold the confidence of what is annotated.
         """
 
     @abstractmethod
@@ -148,7 +149,7 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def loss(self, logits: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Weighted loss terms by name, each a mean over labelled elements; their sum is the head's loss."""
+        """Weighted loss terms by name, each a mean over labelled elements by their weights; their sum is the head's loss."""
 
     def activations(self, logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Logits -> what is kept of a recording's frames, same shapes: probabilities, unless the head says otherwise."""
@@ -166,8 +167,8 @@ class Head(nn.Module, ABC):
         """Choose :attr:`thresholds` on validation data."""
 
     @abstractmethod
-    def decode(self, activations: Activations, rate: float) -> Annotation:
-        """Pooled activations of one recording -> its annotation, by the configured post-processor."""
+    def decode(self, activations: Activations, rate: float) -> Layer:
+        """Pooled activations of one recording -> records of :attr:`kind`, by the configured post-processor."""
 
     @abstractmethod
     def score(self, references: Sequence[Annotation], activations: Sequence[Activations], rate: float) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from etude.adapters.backbones import Backbone
 from etude.adapters.heads import Context, HeadConfig
 from etude.adapters.heads._parts import label_mapping
-from etude.adapters.heads._parts.clip_head import ClipConfig, ClipHead
+from etude.adapters.heads._parts.clip_head import ClipConfig, ClipHead, real_frames
 
 
 class MappedTagsConfig(ClipConfig):
@@ -61,8 +61,8 @@ class MappedTags(ClipHead):
         logits, truth, labelled = [], [], []
         for mixed, targets in batches:
             mask = targets["tags_mask"]
-            logits.append(self.clip_logits(self._classify(mixed), mask.amax(dim=2)).cpu().numpy())
-            truth.append(targets["tags"][:, 0].cpu().numpy() > 0)
+            logits.append(self.clip_logits(self._classify(mixed), real_frames(mask)).cpu().numpy())
+            truth.append(targets["tags"][:, 0].cpu().numpy() > 0.5)
             labelled.append(mask.amax(dim=1).cpu().numpy() > 0)
         found = map(np.concatenate, (logits, truth, labelled))
         self._map(label_mapping.data_map(self.labels, self._sources, self.config.group, *found))

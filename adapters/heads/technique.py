@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from etude.adapters.annotations import Annotation
+from etude.adapters.annotations import Annotation, Layer
 from etude.adapters.errors import UserError
 from etude.adapters.heads import Activations, Context, Excerpt, FrameGrid, Head, HeadConfig
 from etude.adapters.heads._parts import decoding, scoring
@@ -27,7 +27,6 @@ from etude.adapters.heads._parts.dropout import Dropout
 from etude.adapters.heads._parts.frame_context import FrameContext
 from etude.adapters.heads._parts.losses import class_weights, masked_bce
 from etude.adapters.heads._parts.tuning import tune_thresholds
-from etude.adapters.heads._parts.vocabulary import Vocabulary
 
 MidiPitch = Annotated[int, Field(ge=0, le=127)]
 
@@ -81,7 +80,7 @@ class Technique(Head):
 
     Config: ClassVar[type[HeadConfig]] = TechniqueConfig
     config: TechniqueConfig
-    vocabulary: ClassVar[Vocabulary] = "techniques"
+    kind: ClassVar[str] = "notes"
 
     def __init__(self, config: TechniqueConfig, labels: Sequence[str], hidden_size: int, statistics: Mapping[str, Any]) -> None:
         super().__init__(config, labels, hidden_size, statistics)
@@ -127,10 +126,15 @@ class Technique(Head):
         return {"pitch_range": [lowest, highest], "class_weights": [round(float(weight), 4) for weight in weights]}
 
     def targets(self, excerpt: Excerpt) -> dict[str, NDArray[np.float32]]:
-        """``technique``, ``pitch``, ``onset`` rolls and their masks (``..._mask``, ``[frames, 1]``)."""
-        return self._rolls(excerpt.annotation, excerpt.grid)
+        """``technique``, ``pitch``, ``onset`` rolls and their masks (``..._mask``, ``[frames, 1]``).
 
-    def _rolls(self, annotation: Annotation, grid: FrameGrid) -> dict[str, NDArray[np.float32]]:
+        Where classes are unjudged, ``technique_mask`` is ``[frames, classes]``. Of a soft track, all three rolls hold the
+        confidence of an event in place of 1, the largest where several meet: what may not be there may have no onset and no
+        pitch either. An event without a confidence is certain.
+        """
+        return self._rolls(excerpt.annotation.notes, excerpt.grid, soft=excerpt.track.soft)
+
+    def _rolls(self, layer: Layer, grid: FrameGrid, *, soft: bool = False) -> dict[str, NDArray[np.float32]]:
         rolls = {
             "technique": np.zeros((grid.frames, len(self.labels)), np.float32),
             "pitch": np.zeros((grid.frames, self.pitches), np.float32),
@@ -139,24 +143,28 @@ class Technique(Head):
         masks = {f"{name}_mask": np.zeros((grid.frames, 1), np.float32) for name in rolls}
         for mask in masks.values():
             mask[: grid.real] = 1.0
-            for begin, end in annotation.unlabelled:
+            for begin, end in layer.unknown((grid.start + grid.frames) / grid.rate):
                 mask[max(0, math.floor(begin * grid.rate) - grid.start) : max(0, math.ceil(end * grid.rate) - grid.start)] = 0.0
-        for note in annotation.notes:
+        for note in layer:
             begin, end = decoding.frame_span(note, grid.rate)
             start, stop = max(0, begin - grid.start), min(grid.frames, end - grid.start)
             if stop <= start:
                 continue
+            value = note.confidence if soft and note.confidence is not None else 1.0
             if note.technique is None:
                 masks["technique_mask"][start:stop] = 0.0
             else:
-                rolls["technique"][start:stop, self.labels.index(note.technique)] = 1.0
+                _raise(rolls["technique"][start:stop, self.labels.index(note.technique)], value)
             index = None if note.pitch is None else round(note.pitch) - self.lowest
             if index is None or not 0 <= index < self.pitches:
                 masks["pitch_mask"][start:stop] = 0.0
             else:
-                rolls["pitch"][start:stop, index] = 1.0
+                _raise(rolls["pitch"][start:stop, index], value)
             if begin >= grid.start:
-                rolls["onset"][start] = 1.0
+                _raise(rolls["onset"][start], value)
+        if layer.unjudged:
+            judged = np.array([label not in layer.unjudged for label in self.labels], np.float32)
+            masks["technique_mask"] = masks["technique_mask"] * judged
         return {**rolls, **masks}
 
     def forward(self, context: Context) -> dict[str, Tensor]:
@@ -190,48 +198,50 @@ class Technique(Head):
         """Thresholds that maximise event macro F1 on validation data."""
         onsets = [a["onset"] for a in activations] if self.config.onset else None
         rolls = [a["technique"] for a in activations]
-        self.thresholds = tune_thresholds(references, rolls, onsets, self.decoder, self.labels, rate)
+        layers = [reference.notes for reference in references]
+        self.thresholds = tune_thresholds(layers, rolls, onsets, self.decoder, self.labels, rate)
 
-    def decode(self, activations: Activations, rate: float) -> Annotation:
+    def decode(self, activations: Activations, rate: float) -> Layer:
         """Events by the configured decoder, with pitches when there is a pitch branch."""
         return self._decode(activations, rate, self.decoder)
 
-    def _decode(self, activations: Activations, rate: float, decoder: Decoder) -> Annotation:
+    def _decode(self, activations: Activations, rate: float, decoder: Decoder) -> Layer:
         onset = activations["onset"][:, 0] if self.config.onset else None
         pitch = activations["pitch"] if self.config.pitch else None
         notes = decoding.decode(
             activations["technique"], onset, self.thresholds, decoder, rate, self.labels, pitch=pitch, lowest_pitch=self.lowest
         )
-        return Annotation(tuple(notes))
+        return Layer(tuple(notes))
 
     def score(self, references: Sequence[Annotation], activations: Sequence[Activations], rate: float) -> dict[str, Any]:
         """Frame and event scores after post-processing; ``before`` holds those of the thresholded activations themselves.
 
         ``pitch_frame_f1`` is micro F1 over all (pitch, frame) cells at threshold .5 (MERTech, released code).
         """
-        scores = self._scores(references, activations, rate, self.decoder)
+        layers = [reference.notes for reference in references]
+        scores = self._scores(layers, activations, rate, self.decoder)
         if self.decoder != "rising_edges":
-            scores["before"] = self._scores(references, activations, rate, "rising_edges")
+            scores["before"] = self._scores(layers, activations, rate, "rising_edges")
             del scores["before"]["per_class"]
         if self.config.pitch:
-            scores["pitch_frame_f1"] = self._pitch_f1(references, activations, rate)
+            scores["pitch_frame_f1"] = self._pitch_f1(layers, activations, rate)
         return scores
 
     def _scores(
-        self, references: Sequence[Annotation], activations: Sequence[Activations], rate: float, decoder: Decoder
+        self, references: Sequence[Layer], activations: Sequence[Activations], rate: float, decoder: Decoder
     ) -> dict[str, Any]:
         estimates = [self._decode(item, rate, decoder) for item in activations]
         lengths = [len(item["technique"]) for item in activations]
         truth, guess = (
-            [decoding.render(item.notes, self.labels, frames, rate) for item, frames in zip(annotations, lengths, strict=True)]
-            for annotations in (references, estimates)
+            [decoding.render(item, self.labels, frames, rate) for item, frames in zip(layers, lengths, strict=True)]
+            for layers in (references, estimates)
         )
-        masks = [scoring.labelled_at(item, np.arange(n) / rate) for item, n in zip(references, lengths, strict=True)]
+        masks = [scoring.judged_at(item, np.arange(n) / rate, self.labels) for item, n in zip(references, lengths, strict=True)]
         return scoring.merge_scores(
             scoring.frame_scores(truth, guess, masks, self.labels), scoring.event_scores(references, estimates, self.labels)
         )
 
-    def _pitch_f1(self, references: Sequence[Annotation], activations: Sequence[Activations], rate: float) -> float:
+    def _pitch_f1(self, references: Sequence[Layer], activations: Sequence[Activations], rate: float) -> float:
         hits = total = 0.0
         for reference, item in zip(references, activations, strict=True):
             frames = len(item["pitch"])
@@ -241,3 +251,7 @@ class Technique(Head):
             hits += float((truth & guess).sum())
             total += float(truth.sum() + guess.sum())
         return 2 * hits / total if total else 0.0
+
+
+def _raise(cells: NDArray[np.float32], value: float) -> None:
+    np.maximum(cells, value, out=cells)

@@ -21,9 +21,9 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from scipy.fft import rfft
 
-from etude.adapters.annotations import Annotation, Note
+from etude.adapters.annotations import Annotation
+from etude.adapters.annotations._parts.shown import Mark
 from etude.adapters.errors import UserError
-from etude.adapters.formats.export import UNNAMED
 from etude.adapters.sound.audio import probe, read_window
 from etude.adapters.storage.atomic import replace_file
 
@@ -42,6 +42,8 @@ BANDS_PER_SEMITONE = 3
 FLOOR_DB = 56.0
 MOST_CURVES = 24
 """Curves of single classes are drawn up to this number of them."""
+POINT = 0.02
+"""Seconds that a point in time is drawn as wide as."""
 
 
 def log_spectrogram(audio: NDArray[np.float32], lowest: float, highest: float, columns: int = 1400) -> NDArray[np.float32]:
@@ -81,9 +83,9 @@ def plot_events(
     """Draw a recording with the events found in it, and those of ``reference`` beside them, as a PNG of 1600 x 900 pixels.
 
     Above, the spectrogram with every event at its pitch (or as a line at its onset when that is unknown); below, a lane per
-    technique, in the order of ``labels``, and one that is filled for each tag. ``start`` and ``seconds`` choose a part; by
-    default it is the first minute at most. Raises :class:`UserError` for unreadable audio, a part outside the recording and a
-    picture that cannot be written.
+    class, in the order of ``labels``, and one that is filled for each class of the whole recording. ``start`` and ``seconds``
+    choose a part; by default it is the first minute at most. Raises :class:`UserError` for unreadable audio, a part outside the
+    recording and a picture that cannot be written.
     """
     info = probe(audio_path)
     end = min(info.duration, start + (LONGEST_DEFAULT if seconds is None else seconds))
@@ -93,17 +95,15 @@ def plot_events(
             f"no audio from {start:g} s to {end:g} s", where=str(audio_path), fix=f"it lasts from 0 to {info.duration:.2f} s"
         )
     audio = read_window(audio_path, round(start * SAMPLE_RATE), count, SAMPLE_RATE, info)
-    shown = [note for note in annotation.notes if note.onset < end and note.offset > start]
-    known = [] if reference is None else [note for note in reference.notes if note.onset < end and note.offset > start]
-    tags, known_tags = (
-        [Note(start, end, technique=tag) for tag in (item.tags or () if item else ())] for item in (annotation, reference)
+    (shown, throughout), (known, known_throughout) = (
+        [_marks(item, whole, info.duration, start, end) for whole in (False, True)] for item in (annotation, reference)
     )
-    lanes = tuple(dict.fromkeys((*labels, *(_name(note) for note in (*shown, *known, *tags, *known_tags)))))
+    lanes = tuple(dict.fromkeys((*labels, *(mark.text for mark in (*shown, *known, *throughout, *known_throughout)))))
     colours = dict(zip(lanes, _palette(len(lanes)), strict=True))
 
     figure, (above, below) = _panels(2, 1, height_ratios=[2.0, max(0.45, min(1.7, 0.23 * len(lanes)))], sharex=True)
     _draw_spectrogram(above, audio, shown, colours, start, end)
-    _draw_lanes(below, [*shown, *tags], None if reference is None else [*known, *known_tags], colours)
+    _draw_lanes(below, [*shown, *throughout], None if reference is None else [*known, *known_throughout], colours)
     below.set_xlim(start, end)
     below.set_xlabel("time (s)")
     _head(above, title or audio_path.stem)
@@ -117,10 +117,17 @@ def plot_events(
     _save(figure, path_out)
 
 
+def _marks(annotation: Annotation | None, whole: bool, duration: float, start: float, end: float) -> list[Mark]:
+    """What is seen between ``start`` and ``end`` of kinds that hold for the ``whole`` recording, or of the others."""
+    kinds = [] if annotation is None else [pair for pair in annotation.by_kind() if pair[0].whole == whole]
+    marks = [mark for kind, layer in kinds for mark in kind.marks(layer, duration)]
+    return [mark for mark in marks if mark.start < end and (mark.end > start or mark.start >= start)]
+
+
 def _draw_spectrogram(
-    axes: Axes, audio: NDArray[np.float32], notes: Sequence[Note], colours: Mapping[str, str], start: float, end: float
+    axes: Axes, audio: NDArray[np.float32], marks: Sequence[Mark], colours: Mapping[str, str], start: float, end: float
 ) -> None:
-    pitches = [note.pitch for note in notes if note.pitch is not None]
+    pitches = [mark.pitch for mark in marks if mark.pitch is not None]
     lowest = max(0.0, min(pitches, default=36.0) - 5)
     highest = min(130.0, max(pitches, default=84.0) + 24)
     axes.imshow(
@@ -131,13 +138,13 @@ def _draw_spectrogram(
         cmap=PAPER_TO_INK,
         interpolation="bilinear",
     )
-    for note in notes:
-        colour = colours[_name(note)]
-        if note.pitch is None:
-            axes.axvspan(note.onset, note.offset, color=colour, alpha=0.13, linewidth=0)
-            axes.axvline(note.onset, color=colour, linewidth=1.4)
+    for mark in marks:
+        colour = colours[mark.text]
+        if mark.pitch is None:
+            axes.axvspan(mark.start, mark.end, color=colour, alpha=0.13, linewidth=0)
+            axes.axvline(mark.start, color=colour, linewidth=1.4)
             continue
-        place = (note.onset, note.pitch - 0.9), note.offset - note.onset, 1.8
+        place = (mark.start, mark.pitch - 0.9), mark.end - mark.start, 1.8
         axes.add_patch(Rectangle(*place, facecolor="none", edgecolor="white", linewidth=3.2, alpha=0.9))
         axes.add_patch(Rectangle(*place, facecolor=to_rgba(colour, 0.22), edgecolor=colour, linewidth=1.7))
     octaves = [12 * (octave + 1) for octave in range(9) if lowest <= 12 * (octave + 1) <= highest]
@@ -146,10 +153,10 @@ def _draw_spectrogram(
     axes.tick_params(bottom=False, labelbottom=False)
 
 
-def _draw_lanes(axes: Axes, notes: Sequence[Note], reference: Sequence[Note] | None, colours: Mapping[str, str]) -> None:
+def _draw_lanes(axes: Axes, marks: Sequence[Mark], reference: Sequence[Mark] | None, colours: Mapping[str, str]) -> None:
     half = reference is not None
     for lane, (name, colour) in enumerate(colours.items()):
-        boxes = _boxes(notes, name, lane - 0.38, 0.37 if half else 0.76)
+        boxes = _boxes(marks, name, lane - 0.38, 0.37 if half else 0.76)
         axes.add_collection(PatchCollection(boxes, linewidth=0.8, facecolor=colour, edgecolor="white"))
         boxes = _boxes(reference or (), name, lane + 0.03, 0.35)
         axes.add_collection(PatchCollection(boxes, linewidth=0.8, facecolor="white", edgecolor=colour, hatch="//////"))
@@ -165,22 +172,21 @@ def _draw_lanes(axes: Axes, notes: Sequence[Note], reference: Sequence[Note] | N
     axes.set_axisbelow(True)
 
 
-def _boxes(notes: Sequence[Note], name: str, top: float, height: float) -> list[Rectangle]:
-    return [Rectangle((note.onset, top), note.offset - note.onset, height) for note in notes if _name(note) == name]
+def _boxes(marks: Sequence[Mark], name: str, top: float, height: float) -> list[Rectangle]:
+    return [Rectangle((mark.start, top), (mark.end - mark.start) or POINT, height) for mark in marks if mark.text == name]
 
 
 def plot_training(history: Sequence[Mapping[str, Any]], path_out: Path) -> None:
     """Draw the losses and the F1 of every class over the epochs as a PNG of 1600 x 900 pixels.
 
-    A row holds ``epoch``, ``train_loss``, ``validation_loss``, ``per_class_f1`` (label -> F1) and ``metric`` (the number that
-    chooses the best epoch, which is marked); all but the first two may be ``None``. Of more than ``MOST_CURVES`` classes, none
+    A row holds ``epoch``, ``train_loss``, ``per_class_f1`` (label -> F1) and ``metric`` (the number that chooses the best
+    epoch, which is marked); the last two may be ``None``. Of more than ``MOST_CURVES`` classes, none
     is drawn. Raises :class:`UserError` without any row.
     """
     if not history:
         raise UserError("there is no finished epoch to draw", fix="train for at least one epoch")
     figure, (left, right) = _panels(1, 2, width_ratios=[1, 1.15])
     _curve(left, history, [row["train_loss"] for row in history], QUIET, "train")
-    _curve(left, history, [row.get("validation_loss") for row in history], INK, "validation")
     names = tuple(dict.fromkeys(name for row in history for name in row.get("per_class_f1") or {}))
     names = names if len(names) <= MOST_CURVES else ()
     for i, (name, colour) in enumerate(zip(names, _palette(len(names)), strict=True)):
@@ -212,10 +218,6 @@ def _curve(
     if points:
         look = {"linewidth": 1.8, "marker": "o" if len(points) <= 30 else "", "markersize": 3.5, **style}
         axes.plot(*zip(*points, strict=True), color=colour, label=label, **look)
-
-
-def _name(note: Note) -> str:
-    return note.technique or UNNAMED
 
 
 def _palette(count: int) -> list[str]:

@@ -7,7 +7,7 @@ method that changes the input, nothing but the prepared input is frozen.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple, cast
 
 import torch
@@ -29,10 +29,10 @@ WINDOWS_AT_ONCE = 32
 
 
 class Output(NamedTuple):
-    """What a model says of some windows: the mix beside the logits, so that a loss may read it."""
+    """What a model says of some windows: what the heads read beside the logits, so that a loss may read it."""
 
-    mixed: Tensor | None
-    """``[windows, frames, hidden]``; ``None`` where there are too many windows to keep it."""
+    context: Context | None
+    """A batch entry for each window; ``None`` where there are too many windows to keep it."""
     logits: Logits
     """A batch entry for each window; of a head that is shown more, for each run."""
 
@@ -61,14 +61,27 @@ class AdaptedModel(nn.Module):
                 where="mix.layers",
                 fix=f"add layer {count}, or adapt lower blocks only",
             )
-        continues = reader.last > self.first_block
-        below = {layer for layer in (*chosen, *reader.extra) if layer <= self.first_block} | reader.behind
         self.gradient_checkpointing = False
         """Whether adapted blocks are computed again in the backward pass instead of keeping what is inside them."""
-        self.stored_layers = tuple(sorted(below | ({self.first_block} if continues else set())))
+
+    def also_read(self, states: Collection[int]) -> None:
+        """Let :meth:`forward` return ``states`` beside those that heads read. Raises :class:`UserError` unless they exist."""
+        count = self.backbone.num_blocks
+        if wrong := [state for state in states if not 0 <= state <= count]:
+            raise UserError(f"{self.backbone.id} has no state {wrong[0]}", where="regularizers", fix=f"states are 0 to {count}")
+        self.reader.extra |= frozenset(states)
+
+    @property
+    def stored_layers(self) -> tuple[int, ...]:
         """The frozen states that :meth:`forward` needs: those read, and the one entering the first trainable block."""
-        self.stores_frames = not (continues or reader.behind or reader.readout)
+        reader, first = self.reader, self.first_block
+        below = {layer for layer in (*reader.mix.layers, *reader.extra) if layer <= first} | reader.behind
+        return tuple(sorted(below | ({first} if reader.last > first else set())))
+
+    @property
+    def stores_frames(self) -> bool:
         """Whether frames are all that is needed of the frozen states, not tokens."""
+        return not (self.reader.last > self.first_block or self.reader.behind or self.reader.readout)
 
     @property
     def mix(self) -> LayerMix:
@@ -118,7 +131,7 @@ class AdaptedModel(nn.Module):
         """
         if runs is None:
             context = self.context(cast(Stored, stored))
-            return Output(context.mixed, self.reader.window_logits(context))
+            return Output(context, self.reader.window_logits(context))
         count = sum(len(run.windows) for run in runs)
         parts = [range(first, min(first + WINDOWS_AT_ONCE, count)) for first in range(0, count, WINDOWS_AT_ONCE)]
         heads = self.reader.heads_by_name
@@ -135,7 +148,7 @@ class AdaptedModel(nn.Module):
                 joiner.add(context)
         logits = {name: {output: torch.cat(values) for output, values in outputs.items()} for name, outputs in pieces.items()}
         logits |= {name: heads[name](joiner.context()) for name, joiner in joiners.items()}
-        return Output(context.mixed if len(parts) == 1 else None, logits)
+        return Output(context if len(parts) == 1 else None, logits)
 
     def context(self, stored: Stored) -> Context:
         """Frozen states by :attr:`stored_layers` -> what the heads read of each window."""

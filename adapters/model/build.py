@@ -9,27 +9,37 @@ from typing import Any
 from etude.adapters import registry
 from etude.adapters.artifact import RECIPE, Artifact, check_backbone
 from etude.adapters.backbones import Backbone, BackboneConfig
-from etude.adapters.datasets import Dataset
+from etude.adapters.config import distinct
+from etude.adapters.datasets import Dataset, DatasetConfig
+from etude.adapters.datasets._parts.mixture import Mixture
 from etude.adapters.heads import Head
 from etude.adapters.methods import Method
 from etude.adapters.model.adapted import AdaptedModel
 from etude.adapters.recipe.schema import Recipe, load_recipe
 from etude.adapters.recipe.trained import TrainedRecipe, parse_trained
+from etude.adapters.regularizers import Regularizer
 
 AnyRecipe = Recipe | TrainedRecipe
 
 
 def build_dataset(recipe: Recipe) -> Dataset:
-    """The recipe's data set; nothing is read yet."""
-    dataset: Dataset = registry.find("datasets", recipe.data.name)(recipe.data)
+    """The recipe's data set, or all of them as one; nothing is read yet."""
+    if isinstance(recipe.data, tuple):
+        return Mixture([_dataset(config) for config in recipe.data])
+    return _dataset(recipe.data)
+
+
+def _dataset(config: DatasetConfig) -> Dataset:
+    dataset: Dataset = registry.find("datasets", config.name)(config)
     return dataset
 
 
-def named_dataset(name: str, overrides: Sequence[str] = (), techniques: Sequence[str] | None = None) -> Dataset:
-    """The data set of a recipe, or of a manifest CSV whose class order is ``techniques``. Raises :class:`UserError`."""
+def named_dataset(name: str, overrides: Sequence[str] = (), classes: Mapping[str, Sequence[str]] | None = None) -> Dataset:
+    """The data set of a recipe, or of a manifest CSV with ``classes`` (by kind) in that order. Raises :class:`UserError`."""
     if not name.endswith(".csv"):
         return build_dataset(load_recipe(name, overrides))
     kind, file = registry.find("datasets", "manifest"), Path(name)
+    techniques = (classes or {}).get("notes")
     config = kind.Config(name="manifest", root=str(file.parent), file=file.name, techniques=techniques)
     dataset: Dataset = kind(config)
     return dataset
@@ -54,6 +64,15 @@ def build_heads(
     return {
         name: registry.find("heads", name)(getattr(recipe.heads, name), labels[name], hidden_size, statistics[name])
         for name in type(recipe.heads).model_fields
+    }
+
+
+def build_regularizers(recipe: Recipe, hidden_size: int) -> dict[str, Regularizer]:
+    """The recipe's regularizers, untrained; the second one called ``a`` is ``a-2``."""
+    names = distinct(config.name for config in recipe.regularizers)
+    return {
+        name: registry.find("regularizers", config.name)(config, hidden_size, {})
+        for name, config in zip(names, recipe.regularizers, strict=True)
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import count
 
-from etude.adapters.annotations import Annotation, Note
+from etude.adapters.annotations import Annotation, Layer, merged
 from etude.adapters.artifact import Artifact
 from etude.adapters.backbones import Backbone
 from etude.adapters.heads import Activations
@@ -47,12 +47,8 @@ class LoadedAdapter(Reader):
 
     def decode(self, activations: Mapping[str, Activations], rate: float) -> Annotation:
         """Activations of a whole recording by head, the backbone's frames at ``rate`` Hz -> what all heads find."""
-        notes: list[Note] = []
-        tags: dict[str, float] | None = None
+        found: dict[str, list[Layer]] = {}
         for name, head in self.heads_by_name.items():
             own = head.frame_rate(rate)
-            found = head.decode(head.pool(activations[name], own), own)
-            notes += found.notes
-            if found.tags is not None:
-                tags = {**(tags or {}), **found.tag_confidences}
-        return Annotation(tuple(notes), tags=None if tags is None else tuple(tags), tag_confidences=tags or {})
+            found.setdefault(head.kind, []).append(head.decode(head.pool(activations[name], own), own))
+        return Annotation({kind: merged(layers) for kind, layers in found.items()})

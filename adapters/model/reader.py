@@ -51,7 +51,7 @@ class Reader(nn.Module):
         self.behind = frozenset(wrapper.reads if wrapper else ())
         """The frozen states whose tokens the wrapper reads, beside those that are mixed."""
         self.extra = frozenset(state for head in heads.values() for state in head.reads)
-        """The states that heads read themselves."""
+        """The states that heads read themselves, and in training regularizers."""
         if wrong := [state for state in self.extra if not INPUT <= state <= backbone.num_blocks]:
             raise ValueError(f"a head reads state {wrong[0]} of {backbone.num_blocks}")
         if clash := [name for name, head in heads.items() if head.span != "window" and INPUT in head.reads]:

@@ -16,7 +16,8 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from etude.adapters.config import Location, StrictModel
 from etude.adapters.errors import UserError
 from etude.adapters.recipe.problems import explain
-from etude.adapters.recipe.schema import override_fields, plain_name, read_recipe, read_yaml
+from etude.adapters.recipe.reading import override_fields, read_recipe, read_yaml
+from etude.adapters.recipe.schema import plain_name
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]

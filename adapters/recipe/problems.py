@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from etude.adapters import registry
 from etude.adapters.errors import Problem, nearest
 
-KINDS = {"data": "datasets", "backbone": "backbones", "method": "methods", "heads": "heads"}
+KINDS = {
+    **{"data": "datasets", "backbone": "backbones", "method": "methods", "heads": "heads"},
+    "regularizers": "regularizers",
+}
 """Section -> the folder whose files it names."""
 
 EXPECTED = {
@@ -57,9 +60,10 @@ def _problem(path: tuple[str, ...], details: Sequence[Any], model: type[BaseMode
     if first["type"] == "extra_forbidden":
         return Problem(f"unknown key '{_printable(path[-1])}'", place, nearest(path[-1], _fields(model, path[:-1])))
     if _lacks_field(first):
-        named = len(path) == 1 or path[1:] == ("name",)
+        named = [part for part in path[1:] if not part.isdecimal()] in ([], ["name"])
         kind = KINDS.get(path[0]) if named else None
-        return Problem("is missing", place, f"one of {', '.join(registry.names(kind))}" if kind else f"add '{path[-1]}:'")
+        known = ", ".join(registry.names(kind)) if kind else ""
+        return Problem("is missing", place, f"one of {known}" if known else f"add '{path[-1]}:'")
     expected, *others = (_expected(detail) for detail in details)
     what = " or ".join([expected, *(other.removeprefix("should ").removeprefix("be ") for other in others)])
     value = first["input"]
@@ -86,8 +90,12 @@ def _expected(detail: Any) -> str:
 
 def _fields(model: Any, path: Sequence[str]) -> Sequence[str]:
     """Field names of the section at ``path``."""
-    for part in path:
+    parts = iter(path)
+    for part in parts:
         annotation = model.model_fields[part].annotation
+        if get_origin(annotation) is tuple:
+            items, place = get_args(annotation), int(next(parts))
+            annotation = items[0 if Ellipsis in items else place]
         model = next(kind for kind in (annotation, *get_args(annotation)) if hasattr(kind, "model_fields"))
     return list(model.model_fields)
 

@@ -6,7 +6,6 @@ Every problem is reported at once, with its path in the file and a remedy.
 
 from __future__ import annotations
 
-import os
 import re
 import typing
 from collections.abc import Sequence
@@ -21,11 +20,12 @@ from etude.adapters import registry
 from etude.adapters.backbones import BackboneConfig
 from etude.adapters.config import Location, StrictModel
 from etude.adapters.datasets import DatasetConfig
-from etude.adapters.errors import Problem, UserError, nearest
+from etude.adapters.errors import Problem, UserError
 from etude.adapters.methods import MethodConfig
 from etude.adapters.recipe.problems import KINDS, explain
+from etude.adapters.recipe.reading import is_for_pretraining, override_fields, read_recipe, read_yaml
+from etude.adapters.regularizers import RegularizerConfig
 from etude.adapters.sound.augment import AugmentConfig
-from etude.recipes import packaged
 
 
 class _Unnamed(BaseModel, strict=True):
@@ -83,13 +83,14 @@ def plain_name(text: str) -> str:
     return text
 
 
-D = TypeVar("D", bound=DatasetConfig)
+D = TypeVar("D", bound=DatasetConfig | tuple[DatasetConfig, ...])
 B = TypeVar("B", bound=BackboneConfig)
 M = TypeVar("M", bound=MethodConfig)
 H = TypeVar("H", bound=BaseModel)
+R = TypeVar("R", bound=tuple[RegularizerConfig, ...])
 
 
-class RecipeOf(StrictModel, Generic[D, B, M, H]):
+class RecipeOf(StrictModel, Generic[D, B, M, H, R]):
     """A recipe with its sections' own types."""
 
     name: Annotated[str, AfterValidator(plain_name)]
@@ -97,10 +98,13 @@ class RecipeOf(StrictModel, Generic[D, B, M, H]):
     init_from: Location | None = None
     """Folder of a trained adapter to start from, on the same backbone and with the same method and mix."""
     data: D
+    """One data set, or a list of several that are trained on as one; they may know different kinds of annotation."""
     backbone: B
     method: M
     mix: MixConfig = MixConfig()
     heads: H
+    regularizers: R = typing.cast(R, ())
+    """Losses of training alone, beside those of the heads."""
     train: TrainConfig = TrainConfig()
 
     def dump(self) -> str:
@@ -108,7 +112,9 @@ class RecipeOf(StrictModel, Generic[D, B, M, H]):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
-Recipe = RecipeOf[DatasetConfig, BackboneConfig, MethodConfig, BaseModel]
+Recipe = RecipeOf[
+    DatasetConfig | tuple[DatasetConfig, ...], BackboneConfig, MethodConfig, BaseModel, tuple[RegularizerConfig, ...]
+]
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -118,23 +124,6 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """
     text, where = read_recipe(path)
     return parse_recipe(text, overrides, where=where)
-
-
-def read_recipe(path: str | Path) -> tuple[str, str]:
-    """The text of a recipe file, or of a packaged recipe by name, and the file's name. Raises :class:`UserError`."""
-    file = Path(path)
-    if not os.path.isfile(file):
-        known = packaged()
-        if file.stem not in known or (file.parent != Path() and file.parent.name != "recipes"):
-            raise UserError("no such recipe", where=str(path), fix=nearest(file.stem, known))
-        file = known[file.stem]
-    try:
-        text = file.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise UserError("is not a UTF-8 text file", where=str(file), fix="save it as UTF-8") from None
-    except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}", where=str(file), fix="check its permissions") from None
-    return text, file.name
 
 
 def parse_recipe(text: str, overrides: Sequence[str] = (), *, where: str = "recipe") -> Recipe:
@@ -156,54 +145,6 @@ def parse_recipe(text: str, overrides: Sequence[str] = (), *, where: str = "reci
     return typing.cast(Recipe, recipe)
 
 
-def is_for_pretraining(raw: Any) -> bool:
-    """Whether a recipe as read from YAML is for ``adapt pretrain``, which renders notes, rather than for ``adapt train``."""
-    return isinstance(raw, dict) and "soundfonts" in raw
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses keys given twice, of which YAML keeps the last, and keys that YAML does not take for text (``on``, ``1``)."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
-            if not isinstance(key, yaml.ScalarNode):
-                continue  # refused by yaml itself
-            textual = key.tag.rpartition(":")[2] in ("str", "merge")
-            if not textual or key.value in seen:
-                fault = "is given twice" if textual else "needs quotes"
-                raise yaml.constructor.ConstructorError(problem=f"the key {key.value!r} {fault}", problem_mark=key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-def read_yaml(text: str, where: str) -> Any:
-    """Parse YAML. Raises :class:`UserError` with the line."""
-    try:
-        return yaml.load(text, _Loader)
-    except Exception as error:  # a tag that does not fit its value (!!bool x) escapes as whatever the constructor runs into
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark and "\n" in text else ""
-        reason = getattr(error, "problem", None) or next(iter(str(error).splitlines()), type(error).__name__)
-        raise UserError(f"cannot be read as YAML: {reason}", where=f"{where}{line}") from None
-
-
-def override_fields(raw: dict[str, Any], override: str) -> None:
-    """Put ``section.field=value`` into ``raw``. Raises :class:`UserError`."""
-    key, separator, value = override.partition("=")
-    *parents, last = key.split(".")
-    if not separator or not all((*parents, last)):
-        raise UserError(f"{override!r} is not an override", fix="write section.field=value, e.g. train.lr=1e-3")
-    section = raw
-    for parent in parents:
-        if section.get(parent) is None:
-            section[parent] = {}
-        section = section[parent]
-        if not isinstance(section, dict):
-            raise UserError(f"'{parent}' is not a section", where=f"override {override!r}")
-    section[last] = read_yaml(value, f"override {override!r}")
-
-
 def _model_for(raw: dict[str, Any], where: str) -> tuple[type[StrictModel], list[Problem]]:
     """The recipe model with the section types that ``raw`` names, and a problem for each unknown name.
 
@@ -218,11 +159,18 @@ def _model_for(raw: dict[str, Any], where: str) -> tuple[type[StrictModel], list
             problems.append(Problem(error.problems[0].what, f"{where}: {place}", error.problems[0].fix))
             return None
 
-    sections: list[Any] = []
-    for section in ("data", "backbone", "method"):
-        given = raw.get(section)
-        name = given.get("name") if isinstance(given, dict) else None
-        sections.append((config(KINDS[section], name, f"{section}.name") or Any) if isinstance(name, str) else _Unnamed)
+    def section(name: str, given: Any, place: str) -> Any:
+        named = given.get("name") if isinstance(given, dict) else None
+        return (config(KINDS[name], named, f"{place}.name") or Any) if isinstance(named, str) else _Unnamed
+
+    def items(name: str, given: list[Any]) -> Any:
+        return tuple[tuple(section(name, item, f"{name}.{place}") for place, item in enumerate(given))]  # type: ignore[misc]
+
+    data, regularizers = raw.get("data"), raw.get("regularizers")
+    sections = [items("data", data) if isinstance(data, list) else section("data", data, "data")]
+    sections += [section(name, raw.get(name), name) for name in ("backbone", "method")]
+    if data == []:
+        problems.append(Problem("names no data set", f"{where}: data", f"known: {', '.join(registry.names('datasets'))}"))
     heads = raw.get("heads")
     known: dict[str, Any] = {}
     if isinstance(heads, dict):
@@ -230,12 +178,15 @@ def _model_for(raw: dict[str, Any], where: str) -> tuple[type[StrictModel], list
         raw["heads"] = {name: {} if heads[name] is None else heads[name] for name in known}
         if not heads:
             problems.append(Problem("names no head", f"{where}: heads", f"known: {', '.join(registry.names('heads'))}"))
-    return _recipe_type(*sections, tuple(known.items())), problems
+    last = items("regularizers", regularizers if isinstance(regularizers, list) else [])
+    return _recipe_type(*sections, tuple(known.items()), last), problems
 
 
 @cache
-def _recipe_type(data: Any, backbone: Any, method: Any, heads: tuple[tuple[str, Any], ...]) -> type[StrictModel]:
+def _recipe_type(
+    data: Any, backbone: Any, method: Any, heads: tuple[tuple[str, Any], ...], regularizers: Any
+) -> type[StrictModel]:
     """One type per combination, so that recipes can be compared."""
     fields: dict[str, Any] = {name: (kind, ...) for name, kind in heads}
-    sections = (data, backbone, method, create_model("Heads", __base__=StrictModel, **fields))
+    sections = (data, backbone, method, create_model("Heads", __base__=StrictModel, **fields), regularizers)
     return RecipeOf[sections]  # type: ignore[misc, valid-type, no-any-return]

@@ -17,7 +17,8 @@ from etude.adapters.config import StrictModel
 from etude.adapters.errors import Problem, UserError
 from etude.adapters.methods import MethodConfig
 from etude.adapters.recipe.problems import KINDS, explain
-from etude.adapters.recipe.schema import MixConfig, Recipe, TrainConfig, parse_recipe, read_yaml
+from etude.adapters.recipe.reading import read_yaml
+from etude.adapters.recipe.schema import MixConfig, Recipe, TrainConfig, parse_recipe
 
 B = TypeVar("B", bound=BackboneConfig)
 M = TypeVar("M", bound=MethodConfig)
@@ -74,7 +75,8 @@ def parse_trained(text: str, where: str, weights: str | None = None) -> TrainedR
 def data_recipe(text: str, where: str) -> Recipe:
     """The recipe in ``text`` for its data: what it says of training is left out. Raises :class:`UserError`."""
     raw = recipe_sections(text, where)
-    return parse_recipe(yaml.safe_dump({name: raw[name] for name in raw if name not in ("train", "init_from")}), where=where)
+    kept = {name: raw[name] for name in raw if name not in ("train", "init_from", "regularizers")}
+    return parse_recipe(yaml.safe_dump(kept), where=where)
 
 
 def store_dtype(text: str, where: str) -> str:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from bisect import bisect_left
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from etude.adapters.annotations import Annotation
+from etude.adapters.annotations import Annotation, Span
 from etude.adapters.backbones import Backbone
 from etude.adapters.datasets import Track
 from etude.adapters.errors import UserError
@@ -26,7 +25,7 @@ from etude.adapters.sound.windows import Window, plan
 from etude.adapters.states.framing import audio_batch, frames_of, hop_samples, overlap_frames
 
 MARGIN_SECONDS = 1.0
-"""Notes this close to a window are kept with it: heads may round their times to frames as they like."""
+"""What is this close to a window is kept with it: heads may round times to frames as they like."""
 
 
 class WindowSet:
@@ -62,6 +61,10 @@ class WindowSet:
         """Number of windows times views."""
         return len(self.windows) * self.views
 
+    def weight(self, runs: Iterable[range]) -> float:
+        """Sum of the weights of ``runs``, which are those of their recordings."""
+        return math.fsum(self.tracks[self.windows[run.start][0]].weight for run in runs)
+
     def row_ids(self) -> list[str]:
         """What each row was made from: SHA-256 of the recording's bytes, first frame of the window, view.
 
@@ -88,7 +91,7 @@ class WindowSet:
             waveforms.append(waveform)
         return waveforms
 
-    def _seconds(self, first: Window, last: Window) -> tuple[float, float]:
+    def _seconds(self, first: Window, last: Window) -> Span:
         """From the start of one window to the end of another."""
         rate, length = self.backbone.frame_rate, self.backbone.window_samples / self.backbone.sample_rate
         return first.start / rate, last.start / rate + length
@@ -99,8 +102,8 @@ class WindowSet:
         return Run(tuple(window for _, window in own), frames_of(self.backbone, self.tracks[own[0][0]].info))
 
     def targets(self, runs: Sequence[range], heads: Mapping[str, Head]) -> dict[str, dict[str, Tensor]]:
-        """Targets and masks by head and name, each ``[batch, frames, ...]``: a batch entry for each window of the ``runs``
-        (consecutive positions of one track), or of a head that is shown more, for each run."""
+        """Targets and weighted masks by head and name, each ``[batch, frames, ...]``: a batch entry for each window of the
+        ``runs`` (consecutive positions of one track), or of a head that is shown more, for each run."""
         rate = self.backbone.frame_rate
         result: dict[str, dict[str, Tensor]] = {}
         for name, head in heads.items():
@@ -112,9 +115,20 @@ class WindowSet:
             else:
                 shown = grids(head, [self.run(run) for run in runs], rate)
                 cuts = [(run.start, run.stop - 1) for run in runs]
-            rows = [head.targets(self._excerpt(*cut, grid)) for cut, grid in zip(cuts, shown, strict=True)]
-            result[name] = {key: torch.stack([torch.from_numpy(row[key]) for row in rows]) for key in rows[0]}
+            excerpts = [self._excerpt(*cut, grid) for cut, grid in zip(cuts, shown, strict=True)]
+            rows = [_weighted(head.targets(excerpt), excerpt.track.weight) for excerpt in excerpts]
+            # A mask may tell classes apart in the windows of some recordings only.
+            stacked = {key: np.stack(np.broadcast_arrays(*(row[key] for row in rows))) for key in rows[0]}
+            result[name] = {key: torch.from_numpy(array) for key, array in stacked.items()}
         return result
+
+    def frame_weights(self, runs: Sequence[range]) -> Tensor:
+        """The weights of the recordings, 0 in padding: ``[batch, frames]`` of each window of the ``runs``."""
+        own = [self.windows[position] for run in runs for position in run]
+        weights = torch.zeros(len(own), self.backbone.frames_per_window)
+        for row, (index, window) in zip(weights, own, strict=True):
+            row[: window.real] = self.tracks[index].weight
+        return weights
 
     def _excerpt(self, first: int, last: int, grid: FrameGrid) -> Excerpt:
         """What of a track concerns its windows at the positions ``first`` to ``last``."""
@@ -140,16 +154,13 @@ def training_runs(windows: WindowSet, heads: Iterable[Head]) -> list[range]:
     return runs
 
 
-def _cut(annotation: Annotation, spans: Sequence[tuple[float, float]]) -> list[Annotation]:
-    """What of ``annotation`` concerns each span (seconds), in the recording's own time: a step must not read all notes of an
-    hour."""
-    notes = annotation.notes
-    if not notes:  # nothing to cut: hundreds of thousands of tagged clips share a few annotations
-        return [annotation] * len(spans)
-    onsets = [note.onset for note in notes]
-    longest = max((note.offset - note.onset for note in notes), default=0.0) + MARGIN_SECONDS
-    bounds = [(bisect_left(onsets, start - longest), bisect_left(onsets, stop + MARGIN_SECONDS)) for start, stop in spans]
-    return [replace(annotation, notes=tuple(notes[first:last])) for first, last in bounds]
+def _cut(annotation: Annotation, spans: Sequence[Span]) -> list[Annotation]:
+    """What of ``annotation`` concerns each span, in the recording's own time: a step must not read all notes of an hour."""
+    return annotation.cut([(start - MARGIN_SECONDS, stop + MARGIN_SECONDS) for start, stop in spans])
+
+
+def _weighted(targets: dict[str, NDArray[np.float32]], weight: float) -> dict[str, NDArray[np.float32]]:
+    return {key: values * weight if key.endswith("_mask") else values for key, values in targets.items()}
 
 
 def _sha256(path: Path) -> str:

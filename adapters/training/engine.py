@@ -13,9 +13,9 @@ from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast_object_list, set_seed
 
 from etude.adapters import registry
-from etude.adapters.datasets import Dataset, Track
+from etude.adapters.datasets import Dataset, Track, joined_licence
 from etude.adapters.errors import UserError, nearest
-from etude.adapters.heads._parts.vocabulary import head_labels
+from etude.adapters.heads._parts.labels import head_labels
 from etude.adapters.model.adapted import AdaptedModel
 from etude.adapters.model.build import build_backbone, build_dataset, build_model
 from etude.adapters.recipe.schema import Recipe, TrainConfig
@@ -23,7 +23,7 @@ from etude.adapters.states.window_set import WindowSet
 from etude.adapters.storage.feature_store import FeatureStore
 from etude.adapters.training.checkpoint import load_checkpoint
 from etude.adapters.training.evaluation import flatten
-from etude.adapters.training.finish import data_licence, round_to, write_artifact
+from etude.adapters.training.finish import round_to, write_artifact
 from etude.adapters.training.interrupt import Interruption
 from etude.adapters.training.loop import AUTOCAST, Loop
 from etude.adapters.training.precision import autocast_dtype
@@ -71,8 +71,8 @@ def train(recipe: Recipe, run: Path, out: Path, *, fresh: bool = False, cache: b
             loop.fill_states(test, "test")
             metrics["test"] = loop.scores(test, tune=False)
         if accelerator.is_main_process:
-            licence = data_licence(dataset.licence, *([origin.manifest.data_licence] if origin else []))
-            write_artifact(out, recipe, licence, model, loop.fingerprint, metrics)
+            licence = joined_licence(dataset.licence, *([origin.manifest.data_licence] if origin else []))
+            write_artifact(out, recipe, dataset.config.name, licence, model, loop.fingerprint, metrics)
             loop.finish()
         accelerator.wait_for_everyone()
     return out

@@ -17,7 +17,7 @@ from etude.adapters.datasets import SPLITS
 from etude.adapters.device import find_device
 from etude.adapters.errors import UserError, nearest
 from etude.adapters.heads import Activations
-from etude.adapters.heads._parts.vocabulary import check_labels, vocabulary_of
+from etude.adapters.heads._parts.labels import check_labels, head_kind
 from etude.adapters.model.adapted import AdaptedModel
 from etude.adapters.model.build import build_dataset, build_trained, named_dataset, trained_recipe
 from etude.adapters.model.pieces import Pieces, window_activations
@@ -134,11 +134,8 @@ def evaluate(
         trained = load(Path(adapter))
         model = build_trained(trained, weights).to(find_device(device))
     manifest, where = trained.manifest, str(trained.folder / RECIPE)
-    techniques = next((own for head, own in manifest.labels.items() if vocabulary_of(head) == "techniques"), None)
-    if data is None:
-        dataset = build_dataset(data_recipe(trained.recipe, where))
-    else:
-        dataset = named_dataset(str(data), techniques=techniques)
+    classes = {head_kind(head).name: own for head, own in reversed(manifest.labels.items())}
+    dataset = build_dataset(data_recipe(trained.recipe, where)) if data is None else named_dataset(str(data), classes=classes)
     tracks = dataset.tracks(chosen)
     check_labels(manifest.labels, dataset, (track.annotation for track in tracks), str(data or "data"))
     windows = WindowSet(tracks, model.backbone, trained_recipe(trained).overlap)
@@ -164,6 +161,9 @@ def flatten(scores: Scores) -> dict[str, float]:
 
 
 def per_class_f1(scores: Scores) -> dict[str, float]:
-    """The F1 of every class of all heads: of its events, or of recordings for classes that are tags."""
-    rows = {label: row for values in scores.values() for label, row in values.get("per_class", {}).items()}
-    return {label: float(row["event" if "event" in row else "clip"]["f1"]) for label, row in rows.items()}
+    """The F1 of every class of all heads, of what the scores of its kind count."""
+    return {
+        label: float(row[head_kind(head).unit]["f1"])
+        for head, values in scores.items()
+        for label, row in values.get("per_class", {}).items()
+    }

@@ -26,19 +26,14 @@ def round_to(model: AdaptedModel, dtype: str) -> None:
     model.load_trainable({name: tensor.to(kind).float() for name, tensor in model.trainable_state().items()})
 
 
-def data_licence(*licences: str) -> str:
-    """The licence of what was trained on several data sets, one after the other: all of theirs, each once."""
-    return " AND ".join(dict.fromkeys(one for licence in licences for one in licence.split(" AND ")))
-
-
 def write_artifact(
-    out: Path, recipe: Recipe, licence: str, model: AdaptedModel, fingerprint: str, metrics: dict[str, Scores]
+    out: Path, recipe: Recipe, dataset: str, licence: str, model: AdaptedModel, fingerprint: str, metrics: dict[str, Scores]
 ) -> None:
-    """Write ``out``; ``licence`` is that of the data, ``metrics`` holds the scores by split.
+    """Write ``out``; ``dataset`` and ``licence`` are name and licence of the data, ``metrics`` holds the scores by split.
 
     Raises :class:`UserError` when the disk refuses.
     """
-    manifest = _manifest(recipe, licence, model, fingerprint, metrics)
+    manifest = _manifest(recipe, dataset, licence, model, fingerprint, metrics)
     text = recipe.dump()
     artifact.save(
         out,
@@ -52,7 +47,7 @@ def write_artifact(
 
 
 def _manifest(
-    recipe: Recipe, licence: str, model: AdaptedModel, fingerprint: str, metrics: dict[str, Scores]
+    recipe: Recipe, dataset: str, licence: str, model: AdaptedModel, fingerprint: str, metrics: dict[str, Scores]
 ) -> artifact.Manifest:
     backbone, heads = model.backbone, cast(dict[str, Head], dict(model.heads.items()))
     headline: dict[str, Any] = flatten(metrics.get("test") or metrics["validation"])
@@ -77,7 +72,7 @@ def _manifest(
         labels={name: head.labels for name, head in heads.items()},
         thresholds={name: head.thresholds for name, head in heads.items()},
         statistics={name: head.statistics for name, head in heads.items()},
-        dataset=recipe.data.name,
+        dataset=dataset,
         data_licence=licence,
         trainable=model.trainable_counts(),
         scores=headline,

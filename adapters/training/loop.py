@@ -16,6 +16,7 @@ from etude.adapters.datasets import Track
 from etude.adapters.errors import UserError
 from etude.adapters.heads import Head
 from etude.adapters.model.adapted import AdaptedModel
+from etude.adapters.model.build import build_regularizers
 from etude.adapters.recipe.schema import Recipe
 from etude.adapters.states.frozen_states import frozen_states
 from etude.adapters.states.memory import in_parts_that_fit
@@ -25,6 +26,7 @@ from etude.adapters.storage.feature_store import FeatureStore
 from etude.adapters.training.checkpoint import Progress, save_checkpoint
 from etude.adapters.training.evaluation import Scores, flatten, per_class_f1, score_tracks
 from etude.adapters.training.interrupt import Interruption
+from etude.adapters.training.objective import Objective
 from etude.adapters.training.reporter import Reporter
 from etude.adapters.training.schedule import warmup_cosine
 
@@ -58,6 +60,7 @@ class Loop:
                 fix=f"choose a multiple of {parts}",
             )
         self.part_size = self.config.batch_size // parts
+        self.objective = Objective(model, build_regularizers(recipe, model.backbone.hidden_size))
         self.shows_runs = any(head.span != "window" for head in self.heads.values())
         overlap = self.config.overlap if self.shows_runs else None
         self.train_windows = WindowSet(tracks["train"], model.backbone, overlap, self.config.augment)
@@ -66,10 +69,10 @@ class Loop:
         self.train_states = self.frozen(self.train_windows)
         self.validation = self.frozen(WindowSet(tracks["validation"], model.backbone, self.config.overlap))
         self.steps_per_epoch = math.ceil(len(self.runs) / self.config.batch_size)
-        parameters = [parameter for _, parameter in model.named_trainable()]
         fused = accelerator.device.type in ("cpu", "cuda")
-        self.optimizer = torch.optim.AdamW(parameters, self.config.lr, weight_decay=self.config.weight_decay, fused=fused)
-        self.wrapped, self.prepared_optimizer = accelerator.prepare(model, self.optimizer)
+        trained, decay = self.objective.trained(), self.config.weight_decay
+        self.optimizer = torch.optim.AdamW(trained, self.config.lr, weight_decay=decay, fused=fused)
+        self.wrapped, self.prepared_optimizer = accelerator.prepare(self.objective, self.optimizer)
 
     def frozen(self, windows: WindowSet) -> WindowFeatures:
         """The frozen states of ``windows`` under the run's settings."""
@@ -84,13 +87,13 @@ class Loop:
     def restore(self, progress: Progress, state: dict[str, Tensor], optimizer: dict[str, Any]) -> None:
         """Continue where a checkpoint stopped."""
         self.progress = progress
-        self.model.load_trainable(state)
+        self.objective.load(state)
         self.optimizer.load_state_dict(optimizer)
 
     def save(self) -> None:
         """Write the checkpoint (main process)."""
         if self.accelerator.is_main_process:
-            state, optimizer = self.model.trainable_state(), self.optimizer.state_dict()
+            state, optimizer = self.objective.state(), self.optimizer.state_dict()
             save_checkpoint(self.folder / "checkpoint.pt", self.recipe.dump(), self.progress, state, optimizer)
 
     def finish(self) -> None:
@@ -200,12 +203,13 @@ class Loop:
             group["lr"] = self.config.lr * factor
         sums: dict[str, Tensor] = {}
         for index, positions in enumerate(parts):
+            divisor = self._divisor(order, step, positions)
             with self._sync(last=index == len(parts) - 1):
                 terms = self._loss_terms(positions, following[index])
-                self.accelerator.backward(sum(terms.values()) / len(parts))
+                self.accelerator.backward(sum(terms.values()) / divisor)
             for name, value in terms.items():
-                sums[name] = sums.get(name, torch.zeros(())) + value.detach().cpu() / len(parts)
-        self.accelerator.clip_grad_norm_([p for _, p in self.model.named_trainable()], self.config.clip)
+                sums[name] = sums.get(name, torch.zeros(())) + value.detach().cpu() / divisor
+        self.accelerator.clip_grad_norm_(self.objective.trained(), self.config.clip)
         self.prepared_optimizer.step()
         values = {
             name: float(self.accelerator.reduce(value.to(self.accelerator.device), "mean")) for name, value in sums.items()
@@ -219,11 +223,20 @@ class Loop:
     def _sync(self, *, last: bool) -> Any:
         return nullcontext() if last else self.accelerator.no_sync(self.wrapped)
 
+    def _batch(self, order: Tensor, step: int) -> Tensor:
+        return order[step * self.config.batch_size : (step + 1) * self.config.batch_size]
+
     def _parts(self, order: Tensor, step: int) -> list[list[int]]:
         """The windows of a step that this process computes, in parts; none after the last step."""
-        size = self.config.batch_size
-        batch = order[step * size : (step + 1) * size].view(-1, self.accelerator.num_processes, self.part_size)
-        return cast(list[list[int]], batch[:, self.accelerator.process_index].tolist())
+        parts = self._batch(order, step).view(-1, self.accelerator.num_processes, self.part_size)
+        return cast(list[list[int]], parts[:, self.accelerator.process_index].tolist())
+
+    def _divisor(self, order: Tensor, step: int, positions: list[int]) -> float:
+        """What the mean over a part is divided by to count by its weight: the number of parts, where all weigh the same."""
+        processes: int = self.accelerator.num_processes
+        chosen = ([self.runs[position] for position in part] for part in (self._batch(order, step).tolist(), positions))
+        whole, own = map(self.train_windows.weight, chosen)
+        return whole / (own * processes)
 
     def _seed(self, seed: int) -> None:
         # torch.manual_seed also asks for a stack trace for GPUs that are not there, which takes a millisecond.
@@ -241,19 +254,20 @@ class Loop:
         """The loss terms of some windows; those that are ``following`` are read meanwhile."""
         device, chosen = self.accelerator.device, [self.runs[position] for position in positions]
         targets = self.train_windows.targets(chosen, self.heads)
+        mask = self.train_windows.frame_weights(chosen).to(device) if self.recipe.regularizers else None
+        terms: dict[str, Tensor]
         if not self.shows_runs:
             states = self.train_states(self._rows(positions))
             if following:
                 self.train_states.read_ahead(self._rows(following))
-            logits = self.wrapped([state.to(device) for state in states]).logits
+            logits, terms = self.wrapped([state.to(device) for state in states], None, mask)
         else:
             rows = self._rows([window for run in chosen for window in run])
 
             def read(part: range) -> list[Tensor]:
                 return [state.to(device) for state in self.train_states(rows[part.start : part.stop])]
 
-            logits = self.wrapped(read, [self.train_windows.run(run) for run in chosen]).logits
-        terms: dict[str, Tensor] = {}
+            logits, terms = self.wrapped(read, [self.train_windows.run(run) for run in chosen], mask)
         for name, head in self.heads.items():
             on_device = {key: value.to(device) for key, value in targets[name].items()}
             terms |= {f"{name}_{term}": loss for term, loss in head.loss(logits[name], on_device).items()}

@@ -10,11 +10,13 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "Annotation": "etude.adapters.annotations",
-    "Note": "etude.adapters.annotations",
+    "Layer": "etude.adapters.annotations",
+    "Note": "etude.adapters.annotations.notes",
     "Prediction": "etude.adapters.inference.bulk",
     "Recipe": "etude.adapters.recipe.schema",
     "Samples": "etude.adapters.sound.audio",
     "Session": "etude.adapters.inference.session",
+    "Tag": "etude.adapters.annotations.tags",
     "UserError": "etude.adapters.errors",
     "evaluate": "etude.adapters.training.evaluation",
     "load_recipe": "etude.adapters.recipe.schema",
@@ -23,11 +25,13 @@ _LAZY = {
 }
 __all__ = [
     "Annotation",
+    "Layer",
     "Note",
     "Prediction",
     "Recipe",
     "Samples",
     "Session",
+    "Tag",
     "UserError",
     "__version__",
     "evaluate",
@@ -37,7 +41,9 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from etude.adapters.annotations import Annotation, Note
+    from etude.adapters.annotations import Annotation, Layer
+    from etude.adapters.annotations.notes import Note
+    from etude.adapters.annotations.tags import Tag
     from etude.adapters.errors import UserError
     from etude.adapters.inference.bulk import Prediction, predict_files
     from etude.adapters.inference.session import Session

@@ -12,8 +12,10 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from etude.adapters.annotations import Note, write_events
+from etude.adapters.annotations import Annotation
+from etude.adapters.annotations.notes import Note
 from etude.adapters.datasets import Split
+from etude.adapters.formats.csv import write_records
 
 PEAK = 0.95
 """A phrase that is louder is scaled down to this, as a whole, so that 16 bits never clip."""
@@ -42,5 +44,5 @@ def write_phrases(folder: Path, phrases: Iterable[Phrase], sample_rate: int) -> 
             peak = float(np.abs(phrase.samples).max(initial=0.0))
             samples = phrase.samples * np.float32(min(1.0, PEAK / peak) if peak else 1.0)
             soundfile.write(folder / f"{stem}.flac", samples, sample_rate, subtype="PCM_16")
-            write_events(folder / f"{stem}.csv", phrase.notes)
+            write_records(folder / f"{stem}.csv", Annotation(notes=phrase.notes))
             rows.writerow([f"{stem}.flac", f"{stem}.csv", phrase.split, phrase.licence])

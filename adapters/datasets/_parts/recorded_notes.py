@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from etude.adapters.annotations import Note, read_table
+from etude.adapters.annotations.notes import Note
 from etude.adapters.datasets import SPLITS, Split
 from etude.adapters.datasets.manifest import SPLIT_NAMES
 from etude.adapters.errors import Problem, UserError, nearest
+from etude.adapters.formats.csv import read_table
 
 COLUMNS = ("path", "source", "instrument", "technique", "midi", "split", "licence")
 

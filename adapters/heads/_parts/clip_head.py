@@ -18,9 +18,11 @@ from scipy.special import expit, softmax
 from torch import Tensor
 from torch.nn import functional as F
 
-from etude.adapters.annotations import Annotation
+from etude.adapters.annotations import Annotation, Layer
+from etude.adapters.annotations.tags import Tag
 from etude.adapters.errors import UserError
 from etude.adapters.heads import Activations, Excerpt, Head, HeadConfig
+from etude.adapters.heads._parts.losses import weighted_mean
 from etude.adapters.heads._parts.tag_scoring import (
     Cells,
     exact_matches,
@@ -30,7 +32,6 @@ from etude.adapters.heads._parts.tag_scoring import (
     tag_cells,
     tag_scores,
 )
-from etude.adapters.heads._parts.vocabulary import Vocabulary
 from etude.adapters.sound.windows import plan
 
 GRID = tuple(round(0.02 * step, 2) for step in range(50))
@@ -64,13 +65,18 @@ class ClipConfig(HeadConfig):
         return self.loss == "binary_cross_entropy" or self.activation == "sigmoid"
 
 
+def real_frames(mask: Tensor) -> Tensor:
+    """Which frames count, ``[batch, frames]``, from the mask of a target ``[batch, frames, classes]``: 1 or 0."""
+    return (mask.amax(dim=2) > 0).to(mask.dtype)
+
+
 class ClipHead(Head):
     """One output ``tags``: logits ``[..., classes]``, or what :meth:`clip_logits` makes them of. They are its activations, too,
     and :meth:`pool` makes probabilities of the clip."""
 
     Config: ClassVar[type[HeadConfig]] = ClipConfig
     config: ClipConfig
-    vocabulary: ClassVar[Vocabulary] = "tags"
+    kind: ClassVar[str] = "tags"
 
     def __init__(self, config: ClipConfig, labels: Sequence[str], hidden_size: int, statistics: Mapping[str, Any]) -> None:
         super().__init__(config, labels, hidden_size, statistics)
@@ -86,10 +92,10 @@ class ClipHead(Head):
         not known of every class whether it is the one.
         """
         where = f"heads.{cls.__module__.rpartition('.')[2]}"
-        known = [annotation.tags for annotation in annotations if annotation.tags is not None]
+        known = [annotation.tags for annotation in annotations if annotation.tags.known]
         if not known:
             raise UserError("no training recording has tags", where=where, fix="remove this head, or annotate some")
-        partial = [annotation.unlabelled_tags for annotation in annotations if annotation.unlabelled_tags]
+        partial = [layer.unjudged for layer in known if layer.unjudged]
         if partial and config.activation == "softmax":
             what = f"{len(partial)} of {len(known)} training recordings are partially labelled (one lacks {partial[0][0]!r})"
             raise UserError(
@@ -97,25 +103,36 @@ class ClipHead(Head):
             )
         wrong = [tags for tags in known if len(tags) != 1]
         if wrong and config.activation == "softmax":
-            one = f"one has {', '.join(map(repr, wrong[0]))}" if wrong[0] else "one has none"
+            one = f"one has {', '.join(repr(tag.name) for tag in wrong[0])}" if wrong[0] else "one has none"
             what = f"{len(wrong)} of {len(known)} training recordings have not exactly one tag ({one})"
             raise UserError(what, where=f"{where}.activation", fix="set it to sigmoid")
         return {}
 
     def targets(self, excerpt: Excerpt) -> dict[str, NDArray[np.float32]]:
-        """``tags`` ``[1, classes]`` and ``tags_mask`` ``[frames, classes]``: 1 in real frames of labelled classes."""
-        grid = excerpt.grid
+        """``tags`` ``[1, classes]`` and ``tags_mask`` ``[frames, classes]``: 1 in real frames of labelled classes.
+
+        Of a soft track, tags hold their confidence in place of 1. With ``softmax``, what the one tag lacks is shared by the
+        other classes: one of them it must be.
+        """
+        grid, layer = excerpt.grid, excerpt.annotation.tags
         mask = np.zeros((grid.frames, len(self.labels)), np.float32)
-        mask[: grid.real] = labelled_cells([excerpt.annotation], self.labels)
-        return {"tags": tag_cells([excerpt.annotation], self.labels).astype(np.float32), "tags_mask": mask}
+        mask[: grid.real] = labelled_cells([layer], self.labels)
+        tags = tag_cells([layer], self.labels)
+        values = tags.astype(np.float32)
+        if excerpt.track.soft:
+            for tag in layer:
+                values[0, self.labels.index(tag.name)] = 1.0 if tag.confidence is None else tag.confidence
+            if self.config.activation == "softmax":
+                values[~tags] = (1.0 - values.sum()) / max(1, (~tags).sum())
+        return {"tags": values, "tags_mask": mask}
 
     def loss(self, logits: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Cross-entropy of the clips' logits: over labelled clips, or when it is binary over labelled (clip, class) cells.
 
-        What is unlabelled does not count; 0 when there is nothing else.
+        It is a mean by the clips' weights. What is unlabelled does not count; 0 when there is nothing else.
         """
         mask, truth = targets["tags_mask"], targets["tags"][:, 0]
-        clips, known = self.clip_logits(logits["tags"].float(), mask.amax(dim=2)), mask.amax(dim=1)
+        clips, known = self.clip_logits(logits["tags"].float(), real_frames(mask)), mask.amax(dim=1)
         if not self.config.binary:
             smoothing = self.config.label_smoothing
             terms = F.cross_entropy(clips, truth, reduction="none", label_smoothing=smoothing)
@@ -123,7 +140,7 @@ class ClipHead(Head):
         else:
             terms = F.binary_cross_entropy_with_logits(clips, truth, reduction="none")
             labelled = known
-        return {"clip": self.config.weight * (terms * labelled).sum() / labelled.sum().clamp(min=1.0)}
+        return {"clip": self.config.weight * weighted_mean(terms, labelled)}
 
     def clip_logits(self, frames: Tensor, real: Tensor) -> Tensor:
         """Output ``[batch, frames, ...]`` -> logits ``[batch, classes]``: its mean, unless a head says otherwise.
@@ -167,11 +184,10 @@ class ClipHead(Head):
         ]
         self.thresholds = {"tags": max(scores)[-1]}
 
-    def decode(self, activations: Activations, rate: float) -> Annotation:
+    def decode(self, activations: Activations, rate: float) -> Layer:
         """The tags above the threshold, with ``softmax`` the most probable one; their confidences are the probabilities."""
         [row], [found] = activations["tags"], self._estimate(activations["tags"])
-        confidences = {self.labels[index]: float(row[index]) for index in np.flatnonzero(found)}
-        return Annotation(tags=tuple(confidences), tag_confidences=confidences)
+        return Layer(tuple(Tag(self.labels[index], float(row[index])) for index in np.flatnonzero(found)))
 
     def score(self, references: Sequence[Annotation], activations: Sequence[Activations], rate: float) -> dict[str, Any]:
         """See :func:`tag_scores`; with ``sigmoid`` also ``openmic_f1``, and with ``softmax`` ``accuracy``, the share of exact
@@ -190,10 +206,10 @@ class ClipHead(Head):
         self, references: Sequence[Annotation], activations: Sequence[Activations]
     ) -> tuple[Cells, NDArray[np.floating[Any]], Cells]:
         """Truth, probabilities and what is labelled, ``[clips, classes]``, of the recordings with annotated tags."""
-        pairs = [pair for pair in zip(references, activations, strict=True) if pair[0].tags is not None]
-        annotations = [annotation for annotation, _ in pairs]
+        pairs = [(truth.tags, own) for truth, own in zip(references, activations, strict=True) if truth.tags.known]
+        layers = [layer for layer, _ in pairs]
         probabilities = np.concatenate([np.zeros((0, len(self.labels)), np.float32), *(own["tags"] for _, own in pairs)])
-        return tag_cells(annotations, self.labels), probabilities, labelled_cells(annotations, self.labels)
+        return tag_cells(layers, self.labels), probabilities, labelled_cells(layers, self.labels)
 
     def _estimate(self, probabilities: NDArray[np.floating[Any]]) -> Cells:
         if self.config.activation == "sigmoid":

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from etude.adapters.annotations import Note
+from etude.adapters.annotations.notes import Note
 from etude.adapters.errors import UserError, nearest
 
 Decoder = Literal["rising_edges", "onset_confirmed", "fusion"]
@@ -172,7 +172,8 @@ def _notes(
 ) -> list[Note]:
     starts, stops, classes = spans.starts, spans.stops, spans.classes
     sums = _running_sum(technique)
-    confidences = (sums[stops, classes] - sums[starts, classes]) / (stops - starts)
+    # Rounding may carry a mean of ones above 1.
+    confidences = np.minimum((sums[stops, classes] - sums[starts, classes]) / (stops - starts), 1.0)
     pitches: list[float | None] = [None] * len(starts)
     if pitch is not None:
         pitch_sums = _running_sum(pitch)

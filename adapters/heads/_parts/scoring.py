@@ -12,14 +12,15 @@ the macro mean. A class that is estimated though it never occurs has F1 = 0 and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import mir_eval
 import numpy as np
 from numpy.typing import NDArray
 
-from etude.adapters.annotations import Annotation, Note
+from etude.adapters.annotations import Layer
+from etude.adapters.annotations.notes import Note
 from etude.adapters.heads._parts.decoding import class_indices
 
 Counts = NDArray[np.int64]
@@ -32,35 +33,35 @@ def frame_scores(
     masks: Sequence[NDArray[np.bool_]],
     labels: Sequence[str],
 ) -> dict[str, Any]:
-    """Compare rolls ``[frames, classes]``, one per recording, in the frames where the mask ``[frames]`` is true.
+    """Compare rolls ``[frames, classes]``, one per recording, where the mask ``[frames, classes]`` is true.
 
     Returns ``frame_micro_precision``, ``frame_micro_recall``, ``frame_micro_f1``, ``frame_macro_f1`` and ``per_class``:
     ``{label: {"frame": {"precision", "recall", "f1", "tp", "ref", "est"}}}``, the last three counted in frames.
     """
     matched, reference, estimated = np.zeros((3, len(labels)), np.int64)
     for reference_roll, estimate_roll, mask in zip(reference_rolls, estimate_rolls, masks, strict=True):
-        matched += (reference_roll & estimate_roll)[mask].sum(axis=0)
-        reference += reference_roll[mask].sum(axis=0)
-        estimated += estimate_roll[mask].sum(axis=0)
+        matched += (reference_roll & estimate_roll & mask).sum(axis=0)
+        reference += (reference_roll & mask).sum(axis=0)
+        estimated += (estimate_roll & mask).sum(axis=0)
     return summary("frame", labels, matched, reference, estimated)
 
 
 def event_scores(
-    references: Sequence[Annotation],
-    estimates: Sequence[Annotation],
+    references: Sequence[Layer],
+    estimates: Sequence[Layer],
     labels: Sequence[str],
     onset_tolerance: float = ONSET_TOLERANCE,
 ) -> dict[str, Any]:
-    """Compare events, one annotation per recording; reference events have their annotated times, not those of a roll.
+    """Compare events, one layer per recording; reference events have their annotated times, not those of a roll.
 
-    Events whose onset lies where the reference does not know the technique (:func:`labelled_at`) are not counted. The result
+    Events whose onset lies where the reference does not know about their class (:func:`judged_at`) are not counted. The result
     is that of :func:`frame_scores` with ``event`` for ``frame`` and counts in events. Raises :class:`UserError` for a technique
     that is not in ``labels``.
     """
     matched, reference, estimated = np.zeros((3, len(labels)), np.int64)
     for truth, guess in zip(references, estimates, strict=True):
-        true_intervals, true_classes = _labelled_events(truth, truth.notes, labels)
-        intervals, classes = _labelled_events(truth, guess.notes, labels)
+        true_intervals, true_classes = _judged_events(truth, truth, labels)
+        intervals, classes = _judged_events(truth, guess, labels)
         reference += np.bincount(true_classes, minlength=len(labels))
         estimated += np.bincount(classes, minlength=len(labels))
         if len(classes) and len(true_classes):
@@ -88,13 +89,17 @@ def merge_scores(*scores: Mapping[str, Any]) -> dict[str, Any]:
     return {**merged, "per_class": per_class}
 
 
-def labelled_at(annotation: Annotation, times: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Where the technique is known, for times in seconds ``[n]``: outside unlabelled spans and notes without a technique."""
-    known = np.ones(len(times), np.bool_)
-    gaps = [*annotation.unlabelled, *((note.onset, note.offset) for note in annotation.notes if note.technique is None)]
-    for begin, end in gaps:
-        known &= (times < begin) | (times >= end)
-    return known
+def judged_at(layer: Layer, times: NDArray[np.float64], labels: Sequence[str]) -> NDArray[np.bool_]:
+    """Where it is known whether a class sounds, ``[n, classes]`` for times in seconds ``[n]``.
+
+    It is not outside of the known spans, in notes without a technique, and for unjudged classes.
+    """
+    known = layer.known_at(times)
+    for note in layer:
+        if note.technique is None:
+            known &= (times < note.onset) | (times >= note.offset)
+    judged: NDArray[np.bool_] = known[:, None] & np.array([label not in layer.unjudged for label in labels], np.bool_)
+    return judged
 
 
 def count_matches(
@@ -125,13 +130,11 @@ def count_matches(
     return matches
 
 
-def _labelled_events(
-    truth: Annotation, notes: Sequence[Note], labels: Sequence[str]
-) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+def _judged_events(truth: Layer, notes: Iterable[Note], labels: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
     """Intervals ``[n, 2]`` and classes ``[n]`` of the notes that count."""
     intervals = np.array([(note.onset, note.offset) for note in notes], np.float64).reshape(-1, 2)
     classes = class_indices(notes, labels)
-    counted = labelled_at(truth, intervals[:, 0]) & (classes >= 0)
+    counted = judged_at(truth, intervals[:, 0], labels)[np.arange(len(classes)), classes] & (classes >= 0)
     return intervals[counted], classes[counted]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from etude.adapters.annotations import Annotation
+from etude.adapters.annotations import Layer
 from etude.adapters.errors import UserError, nearest
 from etude.adapters.heads._parts.scoring import summary
 
@@ -22,25 +22,25 @@ Cells = NDArray[np.bool_]
 Probabilities = NDArray[np.floating[Any]]
 
 
-def tag_cells(annotations: Sequence[Annotation], labels: Sequence[str]) -> Cells:
+def tag_cells(layers: Sequence[Layer], labels: Sequence[str]) -> Cells:
     """``[clips, classes]``, true where a clip has a tag. Raises :class:`UserError` for a tag that is not in ``labels``."""
     index = {label: i for i, label in enumerate(labels)}
-    cells = np.zeros((len(annotations), len(labels)), np.bool_)
-    for row, annotation in zip(cells, annotations, strict=True):
-        for tag in annotation.tags or ():
-            if tag not in index:
-                raise UserError(f"the tag {tag!r} is not a class of this adapter", fix=nearest(tag, labels))
-            row[index[tag]] = True
+    cells = np.zeros((len(layers), len(labels)), np.bool_)
+    for row, layer in zip(cells, layers, strict=True):
+        for tag in layer:
+            if tag.name not in index:
+                raise UserError(f"the tag {tag.name!r} is not a class of this adapter", fix=nearest(tag.name, labels))
+            row[index[tag.name]] = True
     return cells
 
 
-def labelled_cells(annotations: Sequence[Annotation], labels: Sequence[str]) -> Cells:
+def labelled_cells(layers: Sequence[Layer], labels: Sequence[str]) -> Cells:
     """``[clips, classes]``, true where it is known whether a clip has a tag: nowhere in a clip whose tags nobody annotated."""
     index = {label: i for i, label in enumerate(labels)}
-    cells = np.zeros((len(annotations), len(labels)), np.bool_)
-    for row, annotation in zip(cells, annotations, strict=True):
-        row[:] = annotation.tags is not None
-        row[[index[tag] for tag in annotation.unlabelled_tags if tag in index]] = False
+    cells = np.zeros((len(layers), len(labels)), np.bool_)
+    for row, layer in zip(cells, layers, strict=True):
+        row[:] = bool(layer.known)
+        row[[index[name] for name in layer.unjudged if name in index]] = False
     return cells
 
 

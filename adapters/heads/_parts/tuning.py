@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from etude.adapters.annotations import Annotation
+from etude.adapters.annotations import Layer
 from etude.adapters.heads._parts.decoding import Decoder, Probabilities, Spans, class_indices, decode_spans, render
-from etude.adapters.heads._parts.scoring import count_matches, labelled_at
+from etude.adapters.heads._parts.scoring import count_matches, judged_at
 
 TECHNIQUE_GRID = tuple(round(0.05 * step, 2) for step in range(1, 20))
 ONSET_GRID = tuple(round(0.1 * step, 1) for step in range(1, 10))
@@ -26,7 +26,7 @@ Score = tuple[float, float, float]
 
 
 def tune_thresholds(
-    references: Sequence[Annotation],
+    references: Sequence[Layer],
     technique_rolls: Sequence[Probabilities],
     onset_rolls: Sequence[Probabilities] | None,
     decoder: Decoder,
@@ -73,24 +73,24 @@ def tune_thresholds(
 class _Truth:
     """The references of all recordings, one after the other on a single time line, prepared for scoring many decodings."""
 
-    def __init__(self, references: Sequence[Annotation], frames: Sequence[int], labels: Sequence[str], rate: float) -> None:
+    def __init__(self, references: Sequence[Layer], frames: Sequence[int], labels: Sequence[str], rate: float) -> None:
         self.classes = len(labels)
         self.first_frames = np.cumsum([0, *frames])[:-1]
         times, known, rolls = [], [], []
         onsets, classes = [np.zeros(0)], [np.zeros(0, np.intp)]
         begin = 0.0
-        for annotation, count in zip(references, frames, strict=True):
+        for layer, count in zip(references, frames, strict=True):
             own = np.arange(count) / rate
             times.append(own + begin)
-            known.append(labelled_at(annotation, own))
-            rolls.append(render(annotation.notes, labels, count, rate))
-            annotated = np.array([note.onset for note in annotation.notes], np.float64)
-            counted = labelled_at(annotation, annotated)
+            known.append(judged_at(layer, own, labels))
+            rolls.append(render(layer, labels, count, rate))
+            annotated, named = np.array([note.onset for note in layer], np.float64), class_indices(layer, labels)
+            counted = judged_at(layer, annotated, labels)[np.arange(len(named)), named] & (named >= 0)
             onsets.append(annotated[counted] + begin)
-            classes.append(class_indices(annotation.notes, labels)[counted])
+            classes.append(named[counted])
             # A silent second between recordings keeps matches inside them.
-            begin += max(count / rate, *(note.offset for note in annotation.notes), 0.0) + 1.0
-        self.times, self.known = np.concatenate(times), np.concatenate(known)
+            begin += max(count / rate, *(note.offset for note in layer), 0.0) + 1.0
+        self.times, self.known = np.concatenate(times), np.concatenate(known).T
         self.roll = np.concatenate(rolls).T & self.known
         self.onsets = _by_class(np.concatenate(onsets), np.concatenate(classes), self.classes)
         self.present = [label for label, found in enumerate(self.onsets) if len(found)]
@@ -100,7 +100,7 @@ class _Truth:
         starts = np.concatenate([part.starts + first for part, first in zip(spans, self.first_frames, strict=True)])
         stops = np.concatenate([part.stops + first for part, first in zip(spans, self.first_frames, strict=True)])
         classes = np.concatenate([part.classes for part in spans])
-        known = self.known[starts]
+        known = self.known[classes, starts]
         estimates = _by_class(self.times[starts[known]], classes[known], self.classes)
         covered = self._roll(starts, stops, classes) & self.known
         overlap = np.count_nonzero(covered & self.roll, axis=1)
@@ -113,7 +113,7 @@ class _Truth:
 
     def _roll(self, starts: NDArray[np.intp], stops: NDArray[np.intp], classes: NDArray[np.intp]) -> NDArray[np.bool_]:
         """The frames the events cover, ``[classes, frames]``."""
-        width = len(self.known) + 1
+        width = self.known.shape[1] + 1
         size = self.classes * width
         steps = np.bincount(classes * width + starts, minlength=size) - np.bincount(classes * width + stops, minlength=size)
         covered: NDArray[np.bool_] = np.cumsum(steps).reshape(self.classes, width)[:, :-1] > 0

@@ -11,9 +11,13 @@ import jams
 import pretty_midi
 import pytest
 
-from etude.adapters.annotations import Annotation, Note, read_events
+from etude.adapters import registry
+from etude.adapters.annotations import Annotation, Kind, kind_of
+from etude.adapters.annotations.notes import Note
+from etude.adapters.annotations.tags import Tag
 from etude.adapters.errors import UserError
-from etude.adapters.formats.export import FORMATS, export
+from etude.adapters.formats import export, format_of, left_out
+from etude.adapters.formats.csv import read_records
 
 NOTES = (
     Note(0.5, 1.25, 40.0, "vibrato", confidence=0.5),
@@ -24,8 +28,8 @@ SOURCE = Path("takes/bass solo.wav")
 
 
 def write(tmp_path: Path, format: str, notes: tuple[Note, ...] = NOTES, adapter: str | None = "bass-v1") -> Path:
-    path = tmp_path / f"out{FORMATS[format].suffix}"
-    export(Annotation(notes), path, format, duration=4.0, source=SOURCE, adapter=adapter)
+    path = tmp_path / f"out{format_of(format).suffix}"
+    export(Annotation(notes=notes), path, format, duration=4.0, source=SOURCE, adapter=adapter)
     assert list(tmp_path.iterdir()) == [path]
     return path
 
@@ -39,7 +43,7 @@ def test_csv(tmp_path: Path) -> None:
         (n.onset, n.offset, n.technique, n.pitch) for n in NOTES
     ]
     assert [r["confidence"] for r in rows] == ["0.500", "1.000", ""]
-    notes, problems = read_events(path)
+    notes, problems = read_records(path, kind_of("notes"))
     assert not problems
     assert [(n.onset, n.technique) for n in notes] == [(n.onset, n.technique) for n in NOTES]
 
@@ -112,7 +116,7 @@ def test_json(tmp_path: Path) -> None:
     assert document["notes"][2]["confidence"] is None
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", registry.names("formats"))
 def test_no_notes_is_a_valid_file(tmp_path: Path, format: str) -> None:
     path = write(tmp_path, format, ())
     if format == "jams":
@@ -125,18 +129,18 @@ def test_no_notes_is_a_valid_file(tmp_path: Path, format: str) -> None:
 
 def test_unknown_format(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="did you mean 'midi'"):
-        export(Annotation(NOTES), tmp_path / "out", "midy", duration=4.0, source=SOURCE)
+        export(Annotation(notes=NOTES), tmp_path / "out", "midy", duration=4.0, source=SOURCE)
 
 
 def test_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere/out\.csv: cannot be written: No such file"):
-        export(Annotation(NOTES), tmp_path / "nowhere" / "out.csv", "csv", duration=4.0, source=SOURCE)
+        export(Annotation(notes=NOTES), tmp_path / "nowhere" / "out.csv", "csv", duration=4.0, source=SOURCE)
 
 
 def test_a_folder_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "out.csv").mkdir()
     with pytest.raises(UserError, match="cannot be written: Is a directory"):
-        export(Annotation(NOTES), tmp_path / "out.csv", "csv", duration=4.0, source=SOURCE)
+        export(Annotation(notes=NOTES), tmp_path / "out.csv", "csv", duration=4.0, source=SOURCE)
     assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
 
 
@@ -151,12 +155,84 @@ def file_size_limit(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", registry.names("formats"))
 def test_running_out_of_space_keeps_the_older_file(tmp_path: Path, format: str) -> None:
     path = write(tmp_path, format)
     before = path.read_bytes()
-    many = Annotation(tuple(Note(i / 10, i / 10 + 0.1, 30 + i % 50, "vibrato") for i in range(1500)))
+    many = Annotation(notes=tuple(Note(i / 10, i / 10 + 0.1, 30 + i % 50, "vibrato") for i in range(1500)))
     with file_size_limit(4096), pytest.raises(UserError, match="cannot be written"):
         export(many, path, format, duration=150.0, source=SOURCE)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+# several kinds in one file
+
+BOTH = Annotation(notes=NOTES, tags=[Tag("cello", 0.5), Tag("oboe")])
+
+
+@pytest.mark.parametrize("format", registry.names("formats"))
+def test_kinds_that_a_format_cannot_hold_are_left_out(tmp_path: Path, format: str) -> None:
+    lost = {"tags"} if format in ("csv", "midi") else set()
+    assert {kind.name for kind in left_out(format, BOTH, "x")} == lost
+    for annotation in (BOTH, Annotation(BOTH, notes=())):  # that nothing was found is no reason to refuse
+        export(annotation, tmp_path / "both", format, duration=4.0, source=SOURCE)
+        export(Annotation(notes=annotation.notes), tmp_path / "notes", format, duration=4.0, source=SOURCE)
+        assert ((tmp_path / "both").read_bytes() == (tmp_path / "notes").read_bytes()) == bool(lost)
+
+
+def test_jams_and_audacity_hold_tags_of_the_whole_recording(tmp_path: Path) -> None:
+    export(BOTH, tmp_path / "a.jams", "jams", duration=4.0, source=SOURCE)
+    layers = jams.load(str(tmp_path / "a.jams"), validate=True, strict=True).annotations
+    assert [layer.namespace for layer in layers] == ["note_midi", "tag_open", "tag_open"]
+    assert [(o.time, o.duration, o.value, o.confidence) for o in layers[2]] == [(0, 4, "cello", 0.5), (0, 4, "oboe", None)]
+    export(BOTH, tmp_path / "a.txt", "audacity", duration=4.0, source=SOURCE)
+    assert (tmp_path / "a.txt").read_text().splitlines()[:2] == [
+        "0.000000\t4.000000\tcello, oboe",
+        "0.500000\t1.250000\tvibrato 40",
+    ]
+
+
+def test_json_tells_what_is_not_known_from_what_is_not_there(tmp_path: Path) -> None:
+    for annotation, notes, tags in (
+        (Annotation(tags=()), [], []),
+        (Annotation(notes=()), [], None),
+        (Annotation(tags=[Tag("a", 0.5), Tag("b")]), [], [{"tag": "a", "confidence": 0.5}, {"tag": "b", "confidence": None}]),
+    ):
+        export(annotation, tmp_path / "a.json", "json", duration=4.0, source=SOURCE)
+        document = json.loads((tmp_path / "a.json").read_text())
+        assert list(document) == ["recording", "duration", "adapter", "notes", "tags"]
+        assert (document["notes"], document["tags"]) == (notes, tags)
+
+
+@pytest.fixture
+def points() -> Iterator[Kind]:
+    """A kind that a CSV holds beside notes."""
+    from third_kind import Points
+
+    with pytest.MonkeyPatch.context() as patch:
+        names, find = registry.names, registry.find
+        patch.setattr(registry, "names", lambda folder: (*names(folder), *(["points"] if folder == "annotations" else [])))
+        patch.setattr(registry, "find", lambda folder, name: Points if name == "points" else find(folder, name))
+        kind_of.cache_clear()
+        yield kind_of("points")
+    kind_of.cache_clear()
+
+
+def test_a_csv_of_several_kinds_says_which_row_is_of_which(tmp_path: Path, points: Kind) -> None:
+    from third_kind import Point
+
+    annotation = Annotation(BOTH, points=[Point(1.5, "b"), Point(0.25, "a")])
+    path = tmp_path / "a.csv"
+    export(annotation, path, "csv", duration=4.0, source=SOURCE)
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    columns = ["kind", "onset_time", "offset_time", "technique", "pitch", "time", "sort", "confidence"]
+    assert list(rows[0]) == columns
+    assert [row["kind"] for row in rows] == ["notes"] * 3 + ["points"] * 2
+    assert (rows[0]["time"], rows[3]["time"], rows[3]["pitch"]) == ("", "0.2500", "")
+    assert read_records(path, points) == ((Point(0.25, "a"), Point(1.5, "b")), [])
+    notes, problems = read_records(path, kind_of("notes"))
+    assert (len(notes), problems) == (3, [])
+    (tmp_path / "own.csv").write_text("kind,onset_time,offset_time,technique\npizz,0,1,a\n")  # a column of one's own
+    assert read_records(tmp_path / "own.csv", kind_of("notes")) == ((Note(0, 1, None, "a"),), [])
