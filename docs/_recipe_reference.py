@@ -24,16 +24,22 @@ from etude.adapters import registry
 from etude.adapters.recipe.pretraining import PretrainRecipe
 from etude.adapters.recipe.schema import RecipeOf
 
-SECTIONS = {"datasets": "data", "backbones": "backbone", "methods": "method", "heads": "heads", "regularizers": "regularizers"}
-"""Folder of the registry -> the section of a recipe in which its things are named."""
+SECTIONS = {
+    "datasets": ("data", "`data: {name: ...}`, or a list of them."),
+    "backbones": ("backbone", "`backbone: {name: ...}`."),
+    "methods": ("method", "`method: {name: ...}`."),
+    "heads": ("heads", "`heads: {NAME: {...}}`, one or more by their names."),
+    "regularizers": ("regularizers", "`regularizers: [{name: ...}]`, a list that may be empty, as it is by default."),
+}
+"""Folder of the registry -> the section of a recipe in which its things are named, and how."""
 LIMITS = {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "maximum": "≤"}
 WORDS = {"boolean": "true or false", "string": "text", "null": "null", "integer": "integer", "number": "number"}
 TABLE = "| field | type | default | meaning |\n| --- | --- | --- | --- |\n"
 INTRODUCTION = """# Recipe reference
 
 A recipe is one YAML file. Unknown fields are errors, and all problems are reported at once. Any field can be set on the command
-line: `adapt train recipe.yaml train.lr=1e-3`. `adapt recipes check recipe.yaml` prints a recipe with every default filled in. In
-paths, `~` and `${NAME}` of the environment are replaced. This page is made of the code that reads recipes.
+line: `adapt train recipe.yaml train.lr=1e-3`. `adapt recipes check recipe.yaml` prints a recipe with every default filled in.
+In paths, `~` and `${NAME}` of the environment are replaced. This page is made of the code that reads recipes.
 """
 
 
@@ -46,21 +52,19 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def reference() -> str:
     """The page."""
     parts = [INTRODUCTION, "## The recipe\n", table(RecipeOf)]
-    for folder, section in SECTIONS.items():
-        parts.append(f"## {section}\n")
-        parts.append(f"`{section}:` names one or more of these.\n" if registry.names(folder) else "None is registered.\n")
-        for name in registry.names(folder):
-            found = registry.find(folder, name)
-            about = inspect.getdoc(inspect.getmodule(found)) or ""
-            parts += [f"### {name}\n", plain(about) + "\n", table(found.Config)]
-    parts += ["## Pretraining recipes\n", "For `adapt pretrain`.\n", table(PretrainRecipe)]
-    return "\n".join(parts)
+    for folder, (section, how) in SECTIONS.items():
+        things = registry.usable(folder)
+        parts.append(f"## {section}\n\n{how}{'' if things else ' None is installed.'}\n")
+        for name, thing in things.items():
+            about = inspect.getdoc(inspect.getmodule(thing)) or ""
+            parts += [f"### {name}\n", plain(about) + "\n", table(thing.Config)]
+    return "\n".join([*parts, "## Pretraining recipes\n", "For `adapt pretrain`.\n", table(PretrainRecipe)])
 
 
 def table(model: type[BaseModel]) -> str:
     """What ``model`` says of itself, and a table of its fields; then the same of every section within it."""
     return "\n".join(
-        (f"Sections {', '.join(f'`{path}`' for path in paths)}: " if paths else "") + _one_table(section)
+        (f"**{', '.join(f'`{path}`' for path in paths)}** " if paths else "") + _one_table(section)
         for section, paths in _sections(model, "", {model: []}).items()
     )
 
@@ -136,5 +140,5 @@ def words(schema: Mapping[str, Any], models: Mapping[str, Any]) -> str:
         case "object":
             return "section"
         case kind:
-            limits = [f"{sign} {schema[name]:g}" for name, sign in LIMITS.items() if name in schema]
+            limits = [f"{sign} {schema[name]:,}" for name, sign in LIMITS.items() if name in schema]
             return " ".join([WORDS.get(kind, "anything"), " and ".join(limits)]).strip()
