@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import tempfile
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import numpy as np
@@ -111,3 +112,17 @@ def take(tmp_path_factory):
         return path
 
     return write
+
+
+@pytest.fixture
+def points(monkeypatch):
+    """The kind of annotation of the plug-in, registered as an installation does."""
+    from etude.adapters import registry
+    from etude.adapters.annotations import kind_of
+
+    entry = EntryPoint("points", "plugin.etude_points.kind", "etude.annotations")
+    with monkeypatch.context() as patch:
+        patch.setattr(registry, "_plugins", lambda folder: {"points": [entry]} if folder == "annotations" else {})
+        yield kind_of("points")
+    for known in (registry.find, kind_of):
+        known.cache_clear()

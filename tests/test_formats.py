@@ -205,29 +205,15 @@ def test_json_tells_what_is_not_known_from_what_is_not_there(tmp_path: Path) -> 
         assert (document["notes"], document["tags"]) == (notes, tags)
 
 
-@pytest.fixture
-def points() -> Iterator[Kind]:
-    """A kind that a CSV holds beside notes."""
-    from third_kind import Points
-
-    with pytest.MonkeyPatch.context() as patch:
-        names, find = registry.names, registry.find
-        patch.setattr(registry, "names", lambda folder: (*names(folder), *(["points"] if folder == "annotations" else [])))
-        patch.setattr(registry, "find", lambda folder, name: Points if name == "points" else find(folder, name))
-        kind_of.cache_clear()
-        yield kind_of("points")
-    kind_of.cache_clear()
-
-
 def test_a_csv_of_several_kinds_says_which_row_is_of_which(tmp_path: Path, points: Kind) -> None:
-    from third_kind import Point
+    from plugin.etude_points.kind import Point
 
     annotation = Annotation(BOTH, points=[Point(1.5, "b"), Point(0.25, "a")])
     path = tmp_path / "a.csv"
     export(annotation, path, "csv", duration=4.0, source=SOURCE)
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    columns = ["kind", "onset_time", "offset_time", "technique", "pitch", "time", "sort", "confidence"]
+    columns = ["kind", "onset_time", "offset_time", "technique", "pitch", "time", "label", "confidence"]
     assert list(rows[0]) == columns
     assert [row["kind"] for row in rows] == ["notes"] * 3 + ["points"] * 2
     assert (rows[0]["time"], rows[3]["time"], rows[3]["pitch"]) == ("", "0.2500", "")
@@ -236,3 +222,19 @@ def test_a_csv_of_several_kinds_says_which_row_is_of_which(tmp_path: Path, point
     assert (len(notes), problems) == (3, [])
     (tmp_path / "own.csv").write_text("kind,onset_time,offset_time,technique\npizz,0,1,a\n")  # a column of one's own
     assert read_records(tmp_path / "own.csv", kind_of("notes")) == ((Note(0, 1, None, "a"),), [])
+
+
+def test_points_in_time_are_written_and_change_no_file_without_them(tmp_path: Path, points: Kind) -> None:
+    from plugin.etude_points.kind import Point
+
+    annotation = Annotation(points=[Point(1.5, "b", 0.5), Point(0.25, "a")])
+    export(annotation, tmp_path / "a.txt", "audacity", duration=4.0, source=SOURCE)
+    assert (tmp_path / "a.txt").read_text() == "0.250000\t0.250000\ta\n1.500000\t1.500000\tb\n"
+    export(annotation, tmp_path / "a.jams", "jams", duration=4.0, source=SOURCE)
+    (layer,) = jams.load(str(tmp_path / "a.jams"), validate=True, strict=True).annotations
+    assert [(o.time, o.duration, o.value, o.confidence) for o in layer] == [(0.25, 0, "a", None), (1.5, 0, "b", 0.5)]
+    for found, kinds in ((annotation, ["notes", "points", "tags"]), (BOTH, ["notes", "tags"])):
+        export(found, tmp_path / "a.json", "json", duration=4.0, source=SOURCE)
+        assert list(json.loads((tmp_path / "a.json").read_text()))[3:] == kinds
+    with pytest.raises(UserError, match=r"finds points, which midi cannot hold .*: audacity, csv, jams, json"):
+        export(annotation, tmp_path / "a.mid", "midi", duration=4.0, source=SOURCE)

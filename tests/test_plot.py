@@ -8,7 +8,7 @@ import soundfile
 from matplotlib import image
 from matplotlib.colors import to_rgb
 
-from etude.adapters.annotations import Annotation
+from etude.adapters.annotations import Annotation, Kind
 from etude.adapters.annotations.notes import Note
 from etude.adapters.annotations.tags import Tag
 from etude.adapters.errors import UserError
@@ -185,3 +185,16 @@ def test_of_very_many_classes_no_curve_is_drawn(tmp_path: Path) -> None:
         row = {"train_loss": 1.0, "per_class_f1": per_class, "metric": 0.6}
         plot_training([{"epoch": 1, **row}, {"epoch": 2, **row}], tmp_path / "a.png")
         assert (where(pixels(tmp_path / "a.png")[:, 800:], OKABE_ITO[1]).sum() > 0) == drawn
+
+
+def test_points_in_time_are_lines_above_and_boxes_of_some_width_below(second: Path, tmp_path: Path, points: Kind) -> None:
+    from plugin.etude_points.kind import Point
+
+    plot_events(second, Annotation(points=[Point(0.25, "a"), Point(0.75, "b")]), tmp_path / "a.png", labels=("a", "b"))
+    picture = pixels(tmp_path / "a.png")
+    columns = [np.flatnonzero(where(picture, colour)[450:, 250:].sum(axis=0) > 20) for colour in OKABE_ITO[:2]]
+    lines = [np.flatnonzero(where(picture, colour)[60:450, 250:].sum(axis=0) > 300) for colour in OKABE_ITO[:2]]
+    for line, box in zip(lines, columns, strict=True):
+        assert 1 <= len(line) <= 4
+        assert 10 < len(box) < 60
+        assert line[0] == pytest.approx(box[0], abs=4)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from PIL import Image
 
 from etude.adapters import artifact, registry
 
@@ -51,7 +52,7 @@ adapt("train", "clicks.yaml")
 adapt("train", "clicks.yaml")
 adapt("train", "clicks.yaml", "--run", "runs/whole", "--out", "whole-adapter")
 adapt("eval", "clicks-adapter", "--json")
-for format in ("csv", "jams", "audacity", "json", "midi"):
+for format in ("csv", "jams", "audacity", "json", "listing", "midi"):
     adapt("predict", "clicks-adapter", recording, "--to", format, "--out", out, *(["--plot"] if format == "csv" else []))
 adapt("inspect", "clicks-adapter")
 adapt("data", "check", "clicks.yaml", "data.root=nowhere")
@@ -154,7 +155,7 @@ def test_it_finds_most_points_of_recordings_that_it_has_not_heard(walk):
 def test_predictions_are_written_to_every_format_that_fits(walk):
     place, results = walk
     by_format = {result[0][4]: result[1:] for result in results if result[0][0] == "predict"}
-    for name in ("csv", "jams", "audacity", "json"):
+    for name in ("csv", "jams", "audacity", "json", "listing"):
         code, out, err = by_format[name]
         assert (code, err) == (0, ""), name
         assert " points -> " in out
@@ -165,10 +166,19 @@ def test_predictions_are_written_to_every_format_that_fits(walk):
     assert len((place / "found" / "0.txt").read_text().splitlines()) == len(found)
     (annotation,) = jams.load(str(place / "found" / "0.jams")).annotations
     assert [observation.value for observation in annotation.data] == [point["label"] for point in found]
-    assert (place / "found" / "0.png").stat().st_size > 10_000
+    assert len((place / "found" / "0.lst").read_text().splitlines()) == len(found)
     code, out, err = by_format["midi"]
     assert (code, out) == (2, "")
-    assert "finds points, which midi cannot hold (choose another format: audacity, csv, jams, json)" in err
+    assert "finds points, which midi cannot hold (choose another format: audacity, csv, jams, json, listing)" in err
+
+
+def test_what_it_finds_is_drawn(walk):
+    """A line through the spectrogram and a box in a lane for each point, in the two colours of its labels."""
+    picture = np.asarray(Image.open(walk[0] / "found" / "0.png").convert("RGB"), np.int16)
+    coloured = np.abs(picture[:, :, None] - np.array([(0, 114, 178), (213, 94, 0)])).max(axis=3).min(axis=2) < 3
+    above, below = coloured[60:500, 250:], coloured[600:, 250:]
+    assert above.sum(axis=0).max() > 300
+    assert below.sum(axis=1).max() > 10
 
 
 def test_found_points_are_the_annotated_ones(walk):

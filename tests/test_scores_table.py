@@ -31,3 +31,24 @@ def test_of_very_many_classes_the_rarest_are_left_to_json(capsys):
     output = capsys.readouterr().out
     assert shown(output) == [f"class {i}" for i in range(1_006 - MOST_CLASSES, 1_006)]
     assert f"and {1_006 - MOST_CLASSES} rarer classes, which 'adapt eval ADAPTER --json' lists" in output
+
+
+def test_what_is_scored_twice_has_a_named_row_each(capsys):
+    row = {"f1": 0.5, "precision": 0.25, "recall": 1.0, "ref": 7, "est": 28, "tp": 6}
+    names = ("frame_micro_f1", "frame_macro_f1", "event_micro_f1", "event_macro_f1")
+    values = {name: value / 8 for value, name in enumerate(names)}
+    before = {name: value + 0.5 for name, value in values.items()}
+    per_class = {"bend": {"frame": {**row, "f1": 0.75}, "event": row}}
+    scores = {**values, "pitch_frame_f1": 0.9, "before": before, "per_class": per_class}
+    print_scores({"technique": scores}, "x")
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines() if line.strip(" ─━")]
+    assert lines == [
+        "x (technique)",
+        "frame F1 micro macro event F1 micro macro",
+        "before post-processing 0.500 0.625 0.750 0.875",
+        "after post-processing 0.000 0.125 0.250 0.375",
+        "class frame F1 event F1 precision recall events found correct",
+        "bend 0.750 0.500 0.250 1.000 7 28 6",
+    ]
+    print_scores({"technique": {**values, "per_class": {}}}, "x")
+    assert "post-processing" not in capsys.readouterr().out

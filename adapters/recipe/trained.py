@@ -65,6 +65,10 @@ def parse_trained(text: str, where: str, weights: str | None = None) -> TrainedR
     sections = (parts["backbone"], parts["method"], of_heads)
     model: Any = TrainedOf[sections]  # type: ignore[valid-type, misc]
     given: dict[str, Any] = {section: raw[section] for section in ("backbone", "method", "mix", "heads") if section in raw}
+    # How much a head's loss counted is of no use here, and not all that was once allowed still is.
+    given["heads"] = {name: {**(raw["heads"][name] or {})} for name in heads}
+    for fields in given["heads"].values():
+        fields.pop("weight", None)
     given["overlap"] = (raw.get("train") or {}).get("overlap", OVERLAP)
     try:
         return cast(TrainedRecipe, model.model_validate(given))
