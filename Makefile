@@ -5,9 +5,9 @@ PYTHON ?= python3
 TORCH ?= $(shell grep '^torch==' constraints.txt)
 BIN := .venv/bin
 READY := .venv/ready
-TYPES := build/mypy/etude
+TREE := build/tree/etude
 
-.PHONY: venv demo test lint format types clean
+.PHONY: venv demo test lint format tree types docs clean
 
 venv: $(READY)
 
@@ -30,11 +30,17 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# mypy cannot follow pyproject's folder mapping; links give it the tree that an installation has.
-types: $(READY)
-	@rm -rf $(TYPES) && mkdir -p $(TYPES)
-	@ln -s $(addprefix ../../../,$(wildcard src/etude/*) adapters cli recipes hub_cards) $(TYPES)
+# What reads the sources as text cannot follow pyproject's folder mapping; links give it the tree that an installation has.
+tree:
+	@rm -rf $(TREE) && mkdir -p $(TREE)
+	@ln -s $(addprefix ../../../,$(wildcard src/etude/*) adapters cli recipes hub_cards) $(TREE)
+
+types: $(READY) tree
 	$(BIN)/mypy
+
+# -> build/site/index.html, which needs no server
+docs: $(READY) tree
+	$(BIN)/mkdocs build --strict --quiet --clean
 
 # torch goes first and exactly: a range would bring the newest CUDA build and gigabytes of libraries with it.
 # Its own line is left out of the constraints so that TORCH may name another version.

@@ -13,13 +13,15 @@ from etude.adapters.annotations import Annotation
 from etude.adapters.inference.plot import plot_events
 from etude.adapters.inference.session import Session
 from etude.adapters.model.build import build_dataset
+from etude.adapters.recipe.trained import data_recipe
 
 PHRASE = 9
 
 
 def main(adapter: str, target: str) -> None:
     session = Session(adapter)
-    dataset = build_dataset(session.recipe())
+    [trained] = session.artifacts.values()
+    dataset = build_dataset(data_recipe(trained.recipe, adapter))
     track = dataset.tracks("test")[PHRASE]
     # Test notes have pitches that never occur in training, so the pitch branch cannot know them: leave its guesses out.
     found = Annotation(notes=[replace(note, pitch=None) for note in session(track.audio).notes])

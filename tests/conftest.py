@@ -126,3 +126,32 @@ def points(monkeypatch):
         yield kind_of("points")
     for known in (registry.find, kind_of):
         known.cache_clear()
+
+
+@pytest.fixture
+def plugged(monkeypatch):
+    """The examples of the documents and the plug-in of these tests, all registered."""
+    from pages import DOCS, ROOT
+
+    from etude.adapters import registry
+
+    values = {
+        "annotations": {"points": "etude_points.kind"},
+        "backbones": {"random_filters": "random_filters"},
+        "datasets": {"clicks": "etude_points.dataset"},
+        "formats": {"lab": "lab"},
+        "heads": {"point_finder": "etude_points.head"},
+        "methods": {"channel_gain": "channel_gain"},
+        "regularizers": {"smooth_mix": "smooth_mix"},
+    }
+    for place in (DOCS / "examples", ROOT / "tests" / "plugin"):
+        monkeypatch.syspath_prepend(str(place))
+    with monkeypatch.context() as patch:
+        found = {
+            folder: {name: [EntryPoint(name, value, f"etude.{folder}")] for name, value in own.items()}
+            for folder, own in values.items()
+        }
+        patch.setattr(registry, "_plugins", found.__getitem__)
+        registry.find.cache_clear()
+        yield
+    registry.find.cache_clear()

@@ -31,6 +31,7 @@ class BackboneConfig(StrictModel):
     example: ClassVar[Mapping[str, Any]] = {"weights": "random:tiny"}
 
     name: str
+    """That of its file."""
     weights: Location
     """Hub name, local folder, or ``random:SIZE`` (seeded random weights of a named size)."""
     revision: str | None = None

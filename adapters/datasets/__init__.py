@@ -40,6 +40,7 @@ class DatasetConfig(StrictModel):
     """Fields every dataset has."""
 
     name: str
+    """That of its file."""
     weight: float = Field(1.0, gt=0)
     """Factor of the weights of its recordings, which matters beside another data set."""
 

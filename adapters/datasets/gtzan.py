@@ -37,6 +37,7 @@ class GtzanConfig(DatasetConfig):
     """GTZAN on disk."""
 
     root: Location
+    """The folder that holds what is expected."""
     splits: Location | None = None
     """Folder of the lists, where that is not ``root``."""
 

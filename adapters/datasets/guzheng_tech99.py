@@ -36,6 +36,7 @@ class GuzhengTech99Config(DatasetConfig):
     """Guzheng_Tech99 on disk."""
 
     root: Location
+    """The folder that holds what is expected."""
 
 
 class GuzhengTech99(Dataset):

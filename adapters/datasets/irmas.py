@@ -35,6 +35,7 @@ class IrmasConfig(DatasetConfig):
     """IRMAS on disk."""
 
     root: Location
+    """The folder that holds what is expected."""
     seed: int = Field(730, ge=0, lt=2**32)
     """Of the split of the songs into training and validation; the default is the published one."""
 

@@ -40,7 +40,9 @@ class ManifestConfig(DatasetConfig):
     """Recordings of one's own."""
 
     root: Location
+    """Folder of the CSV."""
     file: str = "manifest.csv"
+    """Its name."""
     labels: dict[str, str] | None = Field(None, min_length=1)
     """Technique name in the event files -> class name; the names as they are when omitted."""
     techniques: tuple[str, ...] | None = Field(None, min_length=1)

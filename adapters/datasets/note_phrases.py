@@ -52,7 +52,9 @@ class NotePhrasesConfig(DatasetConfig):
     notes: Location
     """The CSV."""
     sources: tuple[str, ...] | None = None
+    """Those whose notes are used; all of them when omitted."""
     instruments: tuple[str, ...] | None = None
+    """The same for instruments."""
     techniques: tuple[str, ...] | None = None
     """Class names in label order; the sorted names of the training split when omitted."""
     phrase_seconds: float = Field(8.0, ge=2.0, le=600.0)
@@ -63,10 +65,13 @@ class NotePhrasesConfig(DatasetConfig):
     gap: Durations = (0.0, 0.4)
     """Seconds from the end of a note to the next onset."""
     overlap_probability: float = Field(0.2, ge=0.0, le=1.0)
+    """Of a note to begin before the one before it has ended."""
     overlap: Durations = (0.02, 0.2)
     """Seconds by which a note begins before the end of the one before it, at most half of that one."""
     gain_db: Bounds = (-12.0, 0.0)
+    """Lowest and highest level of a note."""
     seed: int = Field(0, ge=0)
+    """Of all phrases."""
     sample_rate: int = Field(24_000, ge=8_000, le=96_000)
     """Hz."""
 

@@ -44,8 +44,11 @@ class NotesConfig(DatasetConfig):
     classes: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_each_once)] | None = None
     """Class names in label order; the sorted names that occur when omitted."""
     sources: tuple[str, ...] | None = None
+    """Those whose notes are used; all of them when omitted."""
     instruments: tuple[str, ...] | None = None
+    """The same for instruments."""
     techniques: tuple[str, ...] | None = None
+    """The same for techniques."""
     splits: tuple[Split, ...] | None = None
     """Splits to read; all of them when omitted."""
 

@@ -36,7 +36,9 @@ class NsynthConfig(DatasetConfig):
     """NSynth on disk."""
 
     root: Location
+    """The folder that holds what is expected."""
     label: Literal["instrument", "family"] = "instrument"
+    """What notes are told apart by."""
     split: Literal["notes", "published"] = "notes"
     """``notes``: 90, 5 and 5 % of all notes, drawn note by note; ``published``: as released, by instruments."""
     seed: int = Field(0, ge=0)

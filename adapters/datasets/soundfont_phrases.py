@@ -181,6 +181,7 @@ class SoundfontPhrasesConfig(DatasetConfig):
     phrases: dict[Split, Annotated[int, Field(ge=1)]] = Field({"train": 60, "validation": 15, "test": 15})
     """Number of phrases by split."""
     seed: int = Field(0, ge=0)
+    """Of all phrases."""
     sample_rate: int = Field(24_000, ge=8_000, le=96_000)
     """Hz."""
 

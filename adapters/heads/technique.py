@@ -35,7 +35,9 @@ class TechniqueConfig(HeadConfig):
     """Defaults are the published ones."""
 
     pitch: bool = True
+    """The pitch task; it needs notes with pitches."""
     onset: bool = True
+    """The onset task, and the refinement by it."""
     decoder: Decoder | None = None
     """How frames become events; ``onset_confirmed`` with an onset branch, else ``rising_edges``."""
     pitch_range: tuple[MidiPitch, MidiPitch] | None = None
@@ -44,11 +46,15 @@ class TechniqueConfig(HeadConfig):
     """Frames to either side (a multiple of 4, or rounded up to one) that each frame is read with; 0, as published, leaves time
     to the backbone and the refinement."""
     hidden: int = Field(512, ge=1)
+    """Width of the hidden layers."""
     dropout: float = Field(0.2, ge=0, lt=1)
+    """Behind the hidden layers."""
     pitch_weight: float = Field(0.5, ge=0)
     onset_weight: float = Field(0.5, ge=0)
     onset_positive_weight: float = Field(10.0, gt=0)
+    """Factor of the frames that have an onset."""
     class_weight_power: float = Field(0.3, ge=0)
+    """How much more rare techniques count; 0 is not at all."""
 
     @model_validator(mode="after")
     def _decoder_has_onsets(self) -> Self:

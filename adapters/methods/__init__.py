@@ -17,6 +17,7 @@ class MethodConfig(StrictModel):
     """Fields every method has."""
 
     name: str
+    """That of its file."""
 
 
 class Wrapper(nn.Module):

@@ -38,10 +38,13 @@ class LoraConfig(MethodConfig):
 
     name: Literal["lora"] = "lora"
     variant: Literal["lora", "dora", "ia3"] = "lora"
+    """LoRA, DoRA, or IA3, which has no rank."""
     rank: int = Field(8, ge=1)
+    """Inner size of the update."""
     alpha: float = Field(8.0, gt=0)
     """The update is scaled by ``alpha / rank``."""
     dropout: float = Field(0.0, ge=0, lt=1)
+    """Of what enters the update."""
     sites: tuple[str, ...] = Field(("attn.q", "attn.v"), min_length=1)
     """Site names without their block: ``attn.q``, ``attn.k``, ``attn.v``, ``attn.out``, ``ffn.in``, ``ffn.out``."""
     blocks: LastBlocks | tuple[int, ...] = "all"

@@ -37,6 +37,7 @@ class ReprogrammingConfig(MethodConfig):
 
     name: Literal["reprogramming"] = "reprogramming"
     form: Literal["additive", "cnn", "unet", "generator", "film"]
+    """What is trained, as above."""
     width: int | None = Field(None, ge=1)
     """Channels of ``generator`` and ``film``; 135 and 54 when omitted."""
     block: int | None = Field(None, ge=0)

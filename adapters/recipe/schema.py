@@ -38,12 +38,14 @@ class MixConfig(StrictModel):
     """Which states the learned mix reads: ``all``, or indices (0 = embedding, N = output of the N-th block)."""
 
     layers: Literal["all"] | Annotated[tuple[int, ...], Field(min_length=1)] = "all"
+    """``[2, 3]`` leaves out all other states, which then need not be kept."""
 
 
 class TrainConfig(StrictModel):
     """The optimisation. A *step* is one optimizer update."""
 
     epochs: int = Field(30, ge=1)
+    """Times that every training window is seen."""
     share: float = Field(1.0, gt=0, le=1)
     """Of the training recordings, drawn with the recipe's seed; at least one of every tag."""
     batch_size: int = Field(8, ge=1)
@@ -53,7 +55,9 @@ class TrainConfig(StrictModel):
     gradient_checkpointing: bool = False
     """Compute adapted blocks twice rather than keep what is inside them: less memory, more time."""
     lr: float = Field(1e-3, gt=0)
+    """AdamW's largest learning rate."""
     weight_decay: float = Field(0.01, ge=0)
+    """AdamW's."""
     warmup: float = Field(0.05, ge=0, lt=1)
     """Share of all steps with a rising learning rate; cosine to 0 afterwards."""
     clip: float = Field(1.0, gt=0)
@@ -95,7 +99,9 @@ class RecipeOf(StrictModel, Generic[D, B, M, H, R]):
 
     task: Literal["training"] = "training"
     name: Annotated[str, AfterValidator(plain_name)]
+    """What the adapter is called, and its folder when ``--out`` does not say."""
     seed: int = Field(0, ge=0, lt=2**32)
+    """Of everything that is drawn: initial weights, the order of windows, dropout."""
     init_from: Location | None = None
     """Folder of a trained adapter to start from, on the same backbone and with the same method and mix."""
     data: D

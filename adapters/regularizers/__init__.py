@@ -21,6 +21,7 @@ class RegularizerConfig(StrictModel):
     """Fields every regularizer has."""
 
     name: str
+    """That of its file."""
     weight: float = Field(1.0, gt=0)
     """Factor of its loss in the sum with those of the heads; to train without it, leave it out."""
 

@@ -48,6 +48,7 @@ class ClipConfig(HeadConfig):
     """``cross_entropy`` judges a clip as a whole, ``binary_cross_entropy`` each of its classes by itself; by default what the
     activation asks for."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
+    """Share of the target that all classes get alike."""
     clip_seconds: float = Field(1.0, gt=0)
     """In prediction, logits are averaged over windows of this length, which begin half of it apart."""
 
