@@ -45,6 +45,7 @@ STEPS_PER_EPOCH, STOPPED_AFTER = 2, 3
 COUNTS = {"one": 1, "two": 2, "three": 3}
 OVERRIDES = {"batch-norm": ("method={name: reprogramming, form: film, width: 4}",)}
 PRETRAINING = """
+task: pretraining
 name: toy
 soundfonts: [{path: /srv/any.sf2, title: Any GM, licence: mit}]
 shape:
@@ -110,7 +111,7 @@ def pretrain(patch, folder, name, did):
     patch.syspath_prepend(Path(__file__).parent)
     from test_pretraining_engine import Sines
 
-    patch.setattr(clips, "SoundFonts", Sines)
+    patch.setattr(clips, "SampledInstruments", Sines)
     real = clips.Composer.batch
 
     def batch(self, step, items):
