@@ -2,12 +2,20 @@
 
 import json
 import os
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from etude.adapters.errors import UserError
+from etude.adapters.model.build import build_dataset
+from etude.adapters.states.frozen_states import frozen_states
+from etude.adapters.states.window_features import WindowFeatures
+from etude.adapters.states.window_set import WindowSet
 from etude.adapters.training import precision
+from etude.adapters.training.engine import untrained_model
+from etude.adapters.training.evaluation import track_activations
 from etude.adapters.training.precision import autocast_dtype, device_name, probe
 
 CPU = torch.device("cpu")
@@ -165,3 +173,20 @@ def test_the_layer_computes_in_the_type_that_is_timed(monkeypatch):
 def test_the_device_name_tells_cpus_apart():
     assert torch.backends.cpu.get_cpu_capability() in device_name(CPU)
     assert len(device_name(CPU).split(" (")[0]) > 2
+
+
+def test_recordings_are_judged_in_the_precision_of_the_run(toy_recipe):
+    """As windows are trained on: a score in single precision would be of another model."""
+    recipe = toy_recipe()
+    dataset = build_dataset(recipe)
+    model = untrained_model(recipe, dataset, dataset.tracks("train"))
+    windows = WindowSet(dataset.tracks("validation"), model.backbone, recipe.train.overlap)
+    states = WindowFeatures(frozen_states(model, "any"), windows, None)
+    seen, linear = [], next(module for module in model.heads.modules() if isinstance(module, torch.nn.Linear))
+    linear.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    for dtype in (torch.bfloat16, None):
+        run = SimpleNamespace(autocast=lambda dtype=dtype: torch.autocast("cpu", dtype=dtype, enabled=dtype is not None))
+        seen.clear()
+        found = track_activations(model, states, run, 0, 2)
+        assert set(seen) == {dtype or torch.float32}
+        assert all(values.dtype == np.float16 for outputs in found.values() for values in outputs.values())
