@@ -82,7 +82,7 @@ def main() -> int:
     """Check the repository this file belongs to, or the one named."""
     root = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent.parent
     faults = upward(root)
-    print("\n".join(faults) or "imports run downwards only")
+    print("\n".join(dict.fromkeys(faults)) or "imports run downwards only")
     return bool(faults)
 
 

@@ -89,3 +89,25 @@ def test_recipes_are_listed_by_file_name() -> None:
     assert set(packaged()) == {
         path.name.removesuffix(".yaml") for path in (ROOT / "recipes").iterdir() if path.suffix == ".yaml"
     }
+
+
+def test_imports_that_run_upwards_are_told(tmp_path):
+    """Of a made-up tree, and none of this one; the rooms of the tree must all be known."""
+    checker = [sys.executable, str(ROOT / ".ci" / "check_layers.py")]
+    own = subprocess.run(checker, capture_output=True, text=True, check=False)
+    assert (own.returncode, own.stdout) == (0, "imports run downwards only\n")
+    room = tmp_path / "adapters" / "sound"
+    room.mkdir(parents=True)
+    (tmp_path / "cli").mkdir()
+    (tmp_path / "cli" / "app.py").write_text("from etude.adapters.sound import audio\n")
+    (room / "audio.py").write_text("def late():\n    from etude.adapters.states import window_set\nimport etude.cli.app\n")
+    found = subprocess.run([*checker, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert found.returncode == 1
+    assert found.stdout.splitlines() == [
+        "adapters/sound/audio.py:3: etude.adapters.sound.audio imports etude.cli.app, which stands above it",
+        "adapters/sound/audio.py:2: etude.adapters.sound.audio imports etude.adapters.states, which stands above it",
+    ]
+    (tmp_path / "adapters" / "attic").mkdir()
+    (tmp_path / "adapters" / "attic" / "old.py").write_text("")
+    lost = subprocess.run([*checker, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert "etude.adapters.attic.old is in no layer" in lost.stderr

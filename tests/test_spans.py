@@ -279,3 +279,15 @@ def test_prepared_input_is_for_heads_that_are_shown_a_window():
 def test_activations_of_single_windows_are_in_half_precision():
     head = Shown("window")
     assert window_activations(reader_of(head=head), Context(torch.randn(2, 5, 1)))["head"]["shown"].dtype == np.float16
+
+
+def test_outputs_may_have_more_than_one_axis_of_classes():
+    """Instruments by pitches, say: windows are joined along time alone."""
+    windows, head = plan(95, WINDOW, 10), Shown("window")
+    truth, values = shown_windows(windows, 95)
+    planes = values[..., None] * torch.arange(1.0, 7.0).view(2, 3)
+    collected = Pieces(reader_of(head=head), BACKBONE, windows, 95, 10)
+    said = {"head": {"plane": planes.half().numpy()}}
+    collected.add(None, said, range(len(windows)))
+    expected = (truth[..., None] * np.arange(1.0, 7.0).reshape(2, 3)).astype(np.float16)
+    np.testing.assert_allclose(collected.result()["head"]["plane"], expected, atol=1e-2)
