@@ -123,3 +123,13 @@ def test_citation_is_of_this_version():
     assert citation["cff-version"] == "1.2.0"
     assert citation["version"] == etude.__version__
     assert {"message", "title", "authors", "license"} <= set(citation)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_included_examples_are_included(page):
+    """A line that a formatter has taken apart would be shown as it stands."""
+    for line in page.read_text().splitlines():
+        if re.match(r"-+ *8", line):
+            found = re.fullmatch(r'--8<-- "([^"]+)"', line)
+            assert found, line
+            assert (ROOT / found[1]).is_file(), line
