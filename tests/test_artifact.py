@@ -1,65 +1,17 @@
-import errno
+"""What an artifact holds is what was stored, or an error says which file is not."""
+
 import hashlib
 import json
-import os
-import resource
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from made_artifacts import RECIPE, TENSORS, manifest, store
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from etude.adapters import artifact as artifacts
-from etude.adapters.artifact import BackboneRef, Manifest, check_backbone, load, read_header, save
+from etude.adapters.artifact import Manifest, check_backbone, load, read_header, save
 from etude.adapters.errors import UserError
-from etude.adapters.storage import atomic
-
-TENSORS = {
-    "blocks.07.attn.q.lora_A": torch.linspace(-2, 2, 24).reshape(4, 6),
-    "blocks.07.attn.q.lora_B": torch.zeros(6, 4).t(),
-    "mix.weights": torch.tensor(0.3),
-    "heads.technique.lowest": torch.tensor([28]),
-}
-RECIPE = "# how to run it\nname: flute\nbackbone: {name: mert}\n"
-METRICS = {"validation": {"technique": {"frame_micro_f1": np.float32(0.5), "event_macro_f1": float("nan")}}}
-
-
-def manifest(**changes):
-    fields = {
-        "name": "flute",
-        "created": "2026-01-02",
-        "etude_version": "0.1.0",
-        "versions": {"torch": "2.6", "python": "3.11"},
-        "seed": 3,
-        "backbone": BackboneRef(
-            name="mert",
-            id="m-a-p/MERT-v1-95M",
-            revision="abc",
-            fingerprint="ab12" * 16,
-            licence="CC-BY-NC-4.0",
-            sample_rate=24000,
-            frame_rate=75.0,
-            hidden_size=768,
-            num_blocks=12,
-        ),
-        "method": "lora",
-        "labels": {"technique": ("vibrato", "trill")},
-        "thresholds": {"technique": {"frame": np.array([0.5, 0.25])}},
-        "statistics": {"technique": {"lowest": np.int64(28)}},
-        "dataset": "phrases",
-        "data_licence": "CC-BY-4.0",
-        "trainable": {"backbone": 48, "mix": 1, "heads": 1},
-        "scores": {"technique.frame_micro_f1": 0.5, "technique.event_macro_f1": float("nan")},
-        "metric": "technique.frame_macro_f1",
-    }
-    return Manifest(**{**fields, **changes})
-
-
-def store(folder, tensors=TENSORS, dtype="float32", **changes):
-    save(folder, manifest=manifest(**changes), tensors=tensors, recipe=RECIPE, metrics=METRICS, card="# card\n", dtype=dtype)
-    return folder
 
 
 class Weights:
@@ -186,113 +138,6 @@ def test_another_backbone_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"made for m-a-p/MERT-v1-95M \(fingerprint ab12ab12….*somewhere/else") as caught:
         check_backbone(loaded, Weights("cd34" * 16))
     assert "at revision abc" in str(caught.value)
-
-
-@pytest.mark.parametrize(("value", "words"), [(float("nan"), "NaN"), (float("inf"), "NaN"), (1e6, "too large for float16")])
-def test_what_cannot_be_stored_is_refused(tmp_path, value, words):
-    with pytest.raises(UserError, match=rf"heads\.bias.*{words}"):
-        store(tmp_path / "a", tensors={"heads.bias": torch.tensor([0.0, value])}, dtype="float16")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_replacing_keeps_foreign_files_and_folder_mode(tmp_path):
-    folder = store(tmp_path / "a", name="old")
-    (folder / "logs").mkdir()
-    (folder / "logs" / "events").write_text("mine")
-    folder.chmod(0o750)
-    store(folder, name="new")
-    assert load(folder).manifest.name == "new"
-    assert (folder / "logs" / "events").read_text() == "mine"
-    assert folder.stat().st_mode & 0o777 == 0o750
-    assert [path.name for path in tmp_path.iterdir()] == ["a"]
-
-
-def test_replacing_where_folders_cannot_be_exchanged(tmp_path, monkeypatch):
-    monkeypatch.setattr(atomic, "_exchange", lambda one, other: False)
-    folder = store(tmp_path / "a", name="old")
-    store(folder, name="new")
-    assert load(folder).manifest.name == "new"
-    assert [path.name for path in tmp_path.iterdir()] == ["a"]
-
-    rename = Path.rename
-
-    def refuse(self, target):
-        if Path(target) == folder and not self.name.endswith("-old"):
-            raise OSError(errno.EIO, "Input/output error")
-        return rename(self, target)
-
-    monkeypatch.setattr(Path, "rename", refuse)
-    with pytest.raises(UserError, match="Input/output error"):
-        store(folder, name="newer")
-    assert load(folder).manifest.name == "new"
-    assert [path.name for path in tmp_path.iterdir()] == ["a"]
-
-
-def test_exchange_is_one_step_on_linux(tmp_path):
-    if not hasattr(__import__("ctypes").CDLL(None), "renameat2"):
-        pytest.skip("no renameat2 here")
-    for name in "ab":
-        (tmp_path / name).mkdir()
-        (tmp_path / name / f"was_{name}").touch()
-    if not atomic._exchange(tmp_path / "a", tmp_path / "b"):
-        pytest.skip("this file system cannot exchange folders")
-    assert (tmp_path / "a" / "was_b").exists()
-    assert (tmp_path / "b" / "was_a").exists()
-
-
-@pytest.mark.parametrize("call", range(5))
-def test_full_disk_leaves_the_old_adapter(tmp_path, monkeypatch, call):
-    folder = store(tmp_path / "a", name="old")
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    fsync, calls = os.fsync, []
-
-    def full(descriptor):
-        calls.append(descriptor)
-        if len(calls) > call:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        fsync(descriptor)
-
-    monkeypatch.setattr(atomic.os, "fsync", full)
-    with pytest.raises(UserError, match=r"No space left on device; it needs \d+\.\d+ MB \(free some space"):
-        store(folder, name="new")
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-    assert [path.name for path in tmp_path.iterdir()] == ["a"]
-    with pytest.raises(UserError):
-        store(tmp_path / "b")
-    assert [path.name for path in tmp_path.iterdir()] == ["a"]
-
-
-def test_the_system_refusing_a_large_file_leaves_the_old_adapter(tmp_path):
-    folder = store(tmp_path / "a", name="old")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
-    try:
-        with pytest.raises(UserError, match=r"needs 2\.00 MB"):
-            store(folder, tensors={"x": torch.ones(500_000)}, name="new")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert load(folder).manifest.name == "old"
-    assert [path.name for path in tmp_path.iterdir()] == ["a"]
-
-
-def test_interruption_leaves_the_old_adapter(tmp_path, monkeypatch):
-    folder = store(tmp_path / "a", name="old")
-
-    def interrupt(descriptor):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(atomic.os, "fsync", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        store(folder, name="new")
-    assert load(folder).manifest.name == "old"
-    assert [path.name for path in tmp_path.iterdir()] == ["a"]
-
-
-def test_a_file_in_the_way_is_kept(tmp_path):
-    (tmp_path / "a").write_text("mine")
-    with pytest.raises(UserError, match="in the way"):
-        store(tmp_path / "a")
-    assert (tmp_path / "a").read_text() == "mine"
 
 
 def test_unknown_manifest_field_is_reported(tmp_path, monkeypatch):

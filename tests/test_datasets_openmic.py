@@ -1,38 +1,33 @@
 """OpenMIC-2018, on small trees laid out as the release is."""
 
-import io
 import json
 import pickle
 import random
 import shutil
-import zipfile
 from collections import Counter
 
 import numpy as np
 import pytest
 import soundfile
+from made_openmic import (
+    AGAIN,
+    CLASSES,
+    COUNT,
+    KEYS,
+    TEST,
+    TRAIN,
+    key,
+    labels,
+    openmic,
+    pickled_keys,
+    replace_member,
+    told,
+    write_arrays,
+)
 from pydantic import ValidationError
 
 from etude.adapters.annotations.tags import Tag
-from etude.adapters.datasets.openmic2018 import Openmic2018
 from etude.adapters.errors import UserError
-
-CLASSES = ("accordion", "banjo", "bass", "mallet_percussion")
-COUNT = 60
-AGAIN = "(unpack the data set again)"
-
-
-def key(number):
-    return f"{number:06d}_{number * 3840}"
-
-
-KEYS = [key(11 * number + 46000) for number in range(COUNT)]
-TRAIN, TEST = KEYS[::3] + KEYS[1::3], KEYS[2::3]
-
-
-def labels():
-    rng = np.random.default_rng(0)
-    return rng.integers(0, 5, (COUNT, len(CLASSES))) / 4, rng.random((COUNT, len(CLASSES))) < 0.3
 
 
 @pytest.fixture(scope="module")
@@ -54,37 +49,6 @@ def released(tmp_path_factory):
 @pytest.fixture
 def copy(released, tmp_path):
     return shutil.copytree(released, tmp_path / "openmic-2018")
-
-
-def write_arrays(root, **changed):
-    truth, mask = labels()
-    arrays = {"X": np.zeros((COUNT, 10, 128), np.uint8), "Y_true": truth, "Y_mask": mask}
-    arrays |= {"sample_key": np.array(KEYS, dtype=object)} | changed
-    kept = {name: array for name, array in arrays.items() if array is not None}
-    np.savez_compressed(root / "openmic-2018.npz", **kept)
-
-
-def replace_member(path, name, content):
-    with zipfile.ZipFile(path) as archive:
-        members = {item: archive.read(item) for item in archive.namelist()}
-    with zipfile.ZipFile(path, "w") as archive:
-        for item, old in members.items():
-            archive.writestr(item, content if item == name else old)
-
-
-def pickled_keys(payload):
-    """``sample_key.npy`` whose pickle is ``payload``."""
-    header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "|O", "fortran_order": False, "shape": (COUNT,)})
-    return header.getvalue() + payload
-
-
-def openmic(root, **fields):
-    return Openmic2018(Openmic2018.Config(name="openmic2018", root=str(root), **fields))
-
-
-def told(dataset):
-    return [str(problem) for problem in dataset.check()[1]]
 
 
 # the release

@@ -1,51 +1,31 @@
 """Rendering by either engine from the SoundFont that pretty_midi ships: what was asked for is what sounds, and when."""
 
-import struct
-import sys
 from dataclasses import replace
-from importlib.util import find_spec
-from itertools import pairwise
-from pathlib import Path
 
-import librosa
 import numpy as np
-import pretty_midi
 import pytest
-
-from etude.adapters.errors import UserError
-from etude.adapters.sound.performance import (
-    DAMPING,
-    Bend,
-    Performance,
-    PlayedNote,
-    Stroke,
-    keystrokes,
-    portamento,
-    repeated,
-    vibrato,
+from rendered import (
+    CHOIR,
+    FLUTE,
+    HELD,
+    KOTO,
+    PIANO,
+    RATE,
+    TIMES,
+    VIOLIN,
+    fluid,
+    glide,
+    level,
+    midirenderer,
+    needs_fluidsynth,
+    needs_midirenderer,
+    onsets,
+    pitch_of,
+    stretch,
 )
-from etude.adapters.sound.synthesis import BLOCK, EARLIEST, FluidSynth, MidiRenderer, Preset, voice
 
-try:
-    import fluidsynth
-except (ImportError, OSError):
-    fluidsynth = None
-
-needs_fluidsynth = pytest.mark.skipif(fluidsynth is None, reason="FluidSynth is not installed")
-needs_midirenderer = pytest.mark.skipif(find_spec("midirenderer") is None, reason="midirenderer is not installed")
-RATE = 24_000
-SOUNDFONT = Path(pretty_midi.__file__).parent / "TimGM6mb.sf2"
-PIANO, VIOLIN, CHOIR, FLUTE, KOTO = 0, 40, 52, 73, 107
-HELD = Performance((Stroke(0.0, 1.0),))
-TIMES = tuple(np.arange(0, 1.5, 0.005).tolist())
-
-
-def midirenderer():
-    return MidiRenderer(SOUNDFONT, RATE)
-
-
-def fluid():
-    return FluidSynth([str(SOUNDFONT)], RATE)
+from etude.adapters.sound.performance import DAMPING, Bend, Performance, PlayedNote, Stroke, portamento, repeated
+from etude.adapters.sound.synthesis import BLOCK, EARLIEST, FluidSynth, Preset, voice
 
 
 @pytest.fixture(
@@ -63,37 +43,6 @@ def render(engine):
         return engine.render(Preset(program), [PlayedNote(performance, pitch, **note)], seconds)
 
     return played
-
-
-def pitch_of(samples, near):
-    """MIDI pitch of the strongest partial within 2 semitones of ``near``."""
-    spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples)), 1 << 19))
-    pitches = 69 + 12 * np.log2(np.maximum(np.fft.rfftfreq(1 << 19, 1 / RATE), 1) / 440)
-    inside = np.abs(pitches - near) < 2
-    return pitches[inside][np.argmax(spectrum[inside])]
-
-
-def stretch(samples, start, stop):
-    return samples[round(start * RATE) : round(stop * RATE)]
-
-
-def level(samples, start, stop):
-    return np.sqrt(np.mean(np.square(stretch(samples, start, stop))))
-
-
-def glide(interval):
-    return Performance((Stroke(0.0, 1.2),), Bend(portamento(0.4, 0.2, interval), TIMES))
-
-
-def onsets(samples, count):
-    """Seconds of the ``count`` steepest rises of spectral flux, in order."""
-    levels = np.log1p(100 * np.abs(librosa.stft(samples / np.abs(samples).max(), n_fft=256, hop_length=24)))
-    flux = np.maximum(0, levels[:, 6:] - levels[:, :-6]).sum(axis=0)  # index i is 3 ms + i ms
-    found = []
-    for _ in range(count):
-        found.append(int(np.argmax(flux)))
-        flux[max(0, found[-1] - 30) : found[-1] + 30] = 0
-    return (np.sort(found) + 3) / 1000
 
 
 @pytest.mark.parametrize("program", [PIANO, VIOLIN, FLUTE])
@@ -249,125 +198,3 @@ def test_a_voice_rings_until_it_has_decayed(engine):
 
 def test_a_latency_is_no_longer_than_what_can_be_made_up_for(engine):
     assert voice(engine, Preset(FLUTE), 36).latency == EARLIEST
-
-
-@needs_midirenderer
-def test_midirenderer_has_one_soundfont_and_its_first_bank():
-    for preset in (Preset(PIANO, bank=8), Preset(PIANO, soundfont=1)):
-        with pytest.raises(ValueError, match="one SoundFont"):
-            midirenderer().render(preset, [PlayedNote(HELD, 60)], 0.5)
-
-
-@needs_midirenderer
-def test_midirenderer_gives_the_same_bits_whatever_was_rendered_before():
-    one, again = midirenderer(), midirenderer()
-    again.render(Preset(PIANO), [PlayedNote(glide(3), 40, 127)], 0.3)
-    notes = [PlayedNote(glide(2), 64.2)]
-    np.testing.assert_array_equal(one.render(Preset(VIOLIN), notes, 1.0), again.render(Preset(VIOLIN), notes, 1.0))
-
-
-@needs_fluidsynth
-def test_fluidsynth_gives_the_same_samples_but_for_the_last_bit_of_either_channel_which_it_dithers():
-    synthesiser = fluid()
-    synthesiser.render(Preset(VIOLIN), [PlayedNote(HELD, 60)], 0.5)  # the first note of all begins otherwise
-    first = synthesiser.render(Preset(VIOLIN), [PlayedNote(HELD, 64.2)], 1.4)
-    assert len(synthesiser.render(Preset(PIANO), [PlayedNote(glide(2), 40)], 0.5123)) % 64
-    assert np.abs(synthesiser.render(Preset(VIOLIN), [PlayedNote(HELD, 64.2)], 1.4) - first).max() <= 2 / 32768
-    assert np.abs(first).max() > 0.02
-
-
-@needs_fluidsynth
-@pytest.mark.parametrize("seconds", [0.3337, 0.5, 1.0])
-@pytest.mark.parametrize("damped", [True, False])
-def test_nothing_of_a_loud_note_is_in_the_soft_one_after_it(seconds, damped):
-    soft = [PlayedNote(Performance((Stroke(0.4, 0.8),)), 70.3, 20)]
-    alone, used = fluid().render(Preset(FLUTE), soft, 1.3), fluid()
-    cut = Performance((Stroke(0.0, seconds - 0.01 if damped else 1.0),), glide(3).bend, damped=damped)
-    loud = used.render(Preset(VIOLIN), [PlayedNote(cut, 50, 127)], seconds)
-    assert np.abs(loud[-64:]).max() > 0.02, "cut off while it sounds"
-    after = used.render(Preset(FLUTE), soft, 1.3)
-    assert np.abs(alone).max() > 0.002
-    assert np.abs(stretch(after, 0, 0.4)).max() <= 1 / 32768
-    assert np.abs(after - alone).max() <= 2 / 32768
-
-
-@needs_fluidsynth
-def test_fluidsynth_knows_the_presets_of_its_files():
-    """Bank, program and name as the ``phdr`` chunk has them, laid out as the SoundFont specification says."""
-    content = SOUNDFONT.read_bytes()
-    at = content.index(b"phdr")
-    (size,) = struct.unpack_from("<I", content, at + 4)
-    records = [content[at + 8 + k : at + 8 + k + 38] for k in range(0, size - 38, 38)]  # the last one only ends the list
-    in_file = {struct.unpack_from("<HH", record, 20): record[:20].split(b"\0")[0].decode() for record in records}
-    found = FluidSynth([str(SOUNDFONT)] * 2, RATE).presets()
-    assert found == {Preset(*numbers, soundfont): name for numbers, name in in_file.items() for soundfont in (0, 1)}
-    assert list(found) == sorted(found, key=lambda preset: (preset.soundfont, preset.bank, preset.program))
-    drums = next(preset for preset in found if preset.bank == 128)
-    assert np.abs(fluid().render(drums, [PlayedNote(HELD, 38)], 0.5)).max() > 0.01
-
-
-@needs_fluidsynth
-def test_a_damaged_soundfont_is_one_error_and_nothing_else_on_the_terminal(tmp_path, capfd):
-    damaged = tmp_path / "damaged.sf2"
-    damaged.write_bytes(SOUNDFONT.read_bytes()[:2000])
-    with pytest.raises(UserError, match=r"damaged\.sf2: is not a SoundFont, or not all of one"):
-        FluidSynth([str(damaged)], RATE)
-    assert capfd.readouterr() == ("", "")
-
-
-def test_movement_is_the_stroke_at_that_time_and_the_bend():
-    strokes = (Stroke(0.0, 0.1), Stroke(0.1, 0.25, 2.0), Stroke(0.25, 0.3, 1.0))
-    times, above = (0.0, 0.05, 0.1, 0.2, 0.25, 0.29), (0, 0, 2, 2, 1, 1)
-    struck, bent = Performance(strokes), Performance(strokes, Bend(lambda time: -3 * time, ()))
-    for time, expected in zip(times, above, strict=True):
-        assert struck.movement(time) == expected
-        assert bent.movement(time) == pytest.approx(expected - 3 * time)
-
-
-def test_a_note_rings_on_at_the_pitch_it_ended_with():
-    for performance in (glide(2), Performance((Stroke(0.0, 0.7),), Bend(vibrato(0.1, 6.0, 0.5), TIMES))):
-        last = performance.movement(performance.seconds - 1e-9)
-        assert performance.movement(performance.seconds + 0.3) == pytest.approx(last, abs=1e-6)
-    trill = Performance(repeated(2, 0.1, above=2.0))
-    assert [trill.movement(time) for time in (0.05, 0.15, 0.25)] == [0.0, 2.0, 2.0]
-
-
-def test_repeated_strokes_follow_one_another_and_every_second_one_is_higher():
-    strokes = repeated(5, 0.1, above=3.0)
-    assert strokes[0].start == 0
-    assert all(a.stop == b.start for a, b in pairwise(strokes))
-    assert [stroke.above for stroke in strokes] == [0, 3, 0, 3, 0]
-    assert {stroke.above for stroke in repeated(4, 0.1)} == {0}
-
-
-def test_the_wheel_is_where_the_curve_is_whenever_it_moves():
-    """In 14 bits over 12 semitones to either side, from just before the key goes down until it goes up."""
-    times = (0.05, 0.1, 0.3, 0.6, 0.9)
-    performance = Performance((Stroke(0.0, 0.5), Stroke(0.5, 0.8, 2.0)), Bend(lambda time: 4 * time, times))
-    first, second = keystrokes([PlayedNote(performance, 60.25, onset=1.0)])
-    assert [time for time, _ in first.wheel] == pytest.approx([1.0 - 2e-4, 1.05, 1.1, 1.3])
-    assert [time for time, _ in second.wheel] == pytest.approx([1.5 - 2e-4, 1.6])
-    for stroke, curve in ((first, (0.0, 0.05, 0.1, 0.3)), (second, (0.5, 0.6))):
-        semitones = [position * 12 / 8192 for _, position in stroke.wheel]
-        assert semitones == pytest.approx([0.25 + 4 * time for time in curve], abs=12 / 8192)
-    assert [stroke.key for stroke in (first, second)] == [60, 62]
-    assert [(stroke.on, stroke.off) for stroke in (first, second)] == [(1.0, 1.5), (1.5, 1.8)]
-    far = Performance((Stroke(0.0, 1.0),), Bend(lambda time: 100 * time - 50, (0.9,)))
-    assert [position for _, position in keystrokes([PlayedNote(far, 60)])[0].wheel] == [-8192, 8191], "as far as it goes"
-
-
-def test_a_note_ahead_has_its_keys_earlier_and_nothing_else():
-    note = PlayedNote(replace(glide(2), damped=True), 62, 90, onset=1.0)
-    (late,), (early,) = keystrokes([note]), keystrokes([note.ahead(0.02)])
-    assert early.on == pytest.approx(late.on - 0.02)
-    assert (early.off, early.key, early.velocity, early.controls[1:]) == (late.off, late.key, late.velocity, late.controls[1:])
-    assert set(late.wheel[1:]) < set(early.wheel)
-
-
-def test_missing_libraries_are_one_line_with_the_remedy(monkeypatch):
-    monkeypatch.setitem(sys.modules, "midirenderer", None)
-    with pytest.raises(UserError, match=r"^the synthesiser midirenderer is not installed \(pip install 'etude\[demo\]'\)$"):
-        midirenderer()
-    monkeypatch.setitem(sys.modules, "fluidsynth", None)
-    with pytest.raises(UserError, match=r"^pyfluidsynth is not installed \(pip install 'etude\[pretrain\]'\)$"):
-        fluid()
