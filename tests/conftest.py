@@ -115,6 +115,14 @@ def take(tmp_path_factory):
 
 
 @pytest.fixture
+def store(tmp_path):
+    """A store of frozen states, with room for all of them."""
+    from etude.adapters.storage.feature_store import FeatureStore
+
+    return FeatureStore(tmp_path / "features", 1.0)
+
+
+@pytest.fixture
 def points(monkeypatch):
     """The kind of annotation of the plug-in, registered as an installation does."""
     from etude.adapters import registry

@@ -76,7 +76,7 @@ def digest(model):
 
 def pretrain(patch, folder, name, did):
     patch.syspath_prepend(Path(__file__).parent)
-    from test_pretraining_engine import Sines
+    from toy_pretraining import Sines
 
     patch.setattr(clips, "SampledInstruments", Sines)
     real = clips.Composer.batch

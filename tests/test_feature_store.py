@@ -1,75 +1,21 @@
-"""Frozen states are computed once, are never taken for others, and survive what happens to files."""
+"""Frozen states are computed once, and are never taken for others."""
 
 import json
-import os
 import re
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
-import numpy as np
 import pytest
 import soundfile
 import torch
 from accelerate import Accelerator
+from frozen_bench import LORA, Bench, parts
 
-from etude.adapters.errors import UserError
-from etude.adapters.model.build import build_dataset
 from etude.adapters.states.frozen_states import frozen_states
 from etude.adapters.states.window_features import Source, WindowFeatures
-from etude.adapters.states.window_set import WindowSet
 from etude.adapters.storage.feature_store import FeatureStore
-from etude.adapters.storage.row_file import RowFile
-from etude.adapters.training.engine import untrained_model
-
-LORA = "method={name: lora, blocks: last 1}"
-
-
-class Bench:
-    """A model on toy tracks, its windows, and the number of windows whose states it has computed."""
-
-    def __init__(self, recipe, store, split="train", overlap=None, **settings):
-        dataset = build_dataset(recipe)
-        tracks = dataset.tracks(split)
-        self.model = untrained_model(recipe, dataset, dataset.tracks("train"))
-        self.windows = WindowSet(tracks, self.model.backbone, overlap, recipe.train.augment)
-        self.computed, self.said = 0, []
-        real = self.model.frozen_states
-
-        def counted(audio, lengths):
-            self.computed += len(audio)
-            return real(audio, lengths)
-
-        self.model.frozen_states = counted
-        source = frozen_states(self.model, self.model.backbone.fingerprint())
-        self.states = WindowFeatures(source, self.windows, store, say=self.said.append, **settings)
-
-    def fill(self, check=lambda: None):
-        done = []
-        self.states.fill(Accelerator(), done.append, check)
-        return sum(done)
-
-    @property
-    def rows(self):
-        return list(range(self.windows.rows))
-
-    def exact(self):
-        """The states of all rows, computed here and now."""
-        return torch.stack(self.states.source.compute(*self.windows.audio(self.rows)), dim=1)
-
-    def read(self, rows):
-        """The states of some rows as the store has them, ``[rows, parts, ...]``."""
-        return torch.stack(self.states(rows), dim=1)
-
-
-@pytest.fixture
-def store(tmp_path):
-    return FeatureStore(tmp_path / "features", 1.0)
-
-
-def parts(store):
-    return sorted(f"{path.parent.name}/{path.stem}" for path in store.root.glob("*/*.rows"))
 
 
 @pytest.mark.parametrize("backbone", ["backbone={name: mert, weights: 'random:tiny', window: 2.0}", "seed=1"])
@@ -191,7 +137,7 @@ def test_two_runs_at_once_compute_each_window_once(toy_recipe, toy_root, tmp_pat
         from conftest import RECIPE
         from etude.adapters.storage.feature_store import FeatureStore
         from etude.adapters.recipe.schema import parse_recipe
-        from test_feature_store import Bench
+        from frozen_bench import Bench
         bench = Bench(parse_recipe(RECIPE.format(root=sys.argv[2])), FeatureStore(Path(sys.argv[3]), 1.0))
         Path(sys.argv[3] + f".ready{sys.argv[4]}").touch()
         while not all(Path(sys.argv[3] + f".ready{i}").exists() for i in (0, 1)):
@@ -206,161 +152,6 @@ def test_two_runs_at_once_compute_each_window_once(toy_recipe, toy_root, tmp_pat
     lines = sorted((out.strip() for out, _ in outputs), key=lambda line: int(line.split()[0] or 0))
     assert lines[0] == "0 ['waiting for another run that computes the same frozen states'] True", outputs
     assert re.fullmatch(r"[1-9]\d* \[\] True", lines[1]), outputs
-
-
-@pytest.mark.parametrize("victim", ["rows", "sums"])
-def test_a_truncated_file_is_completed_with_a_warning(toy_recipe, store, victim):
-    first = Bench(toy_recipe(), store)
-    first.fill()
-    path = sorted(store.root.glob(f"*/*.{victim}"))[0]
-    size = path.stat().st_size
-    os.truncate(path, size * 2 // 3)
-    bench = Bench(toy_recipe(), store)
-    bench.fill()
-    assert "cut short" in bench.said[0]
-    assert 0 < bench.computed < len(bench.windows)
-    assert path.stat().st_size == size
-    assert torch.equal(bench.read(bench.rows), first.read(first.rows))
-
-
-def test_damaged_bytes_are_never_used(toy_recipe, store):
-    good = Bench(toy_recipe(), store)
-    good.fill()
-    expected = good.read(good.rows)
-    path = sorted(store.root.glob("*/*.rows"))[1]
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 0x40
-    path.write_bytes(content)
-    bench = Bench(toy_recipe(), store)
-    bench.fill()
-    assert torch.allclose(bench.read(bench.rows), expected, atol=2e-3)
-    assert bench.computed == 1
-    assert len(bench.said) == 1
-    assert "damaged" in bench.said[0]
-    assert torch.allclose(bench.read(bench.rows), expected, atol=2e-3)
-    assert bench.computed == 1, "put back, and read from then on"
-    after = Bench(toy_recipe(), store)
-    after.fill()
-    after.read(after.rows)
-    assert (after.computed, after.said) == (0, [])
-
-
-def test_reading_ahead_changes_nothing_whatever_is_asked_for_then(toy_recipe, store, monkeypatch):
-    bench = Bench(toy_recipe(), store)
-    bench.fill()
-    expected, reads = bench.read(bench.rows), []
-    real = RowFile.read
-    monkeypatch.setattr(RowFile, "read", lambda self, rows: reads.append(list(rows)) or real(self, rows))
-    for ahead, wanted in (([1, 2], [1, 2]), ([3, 4], [5, 0]), (bench.rows, [7])):
-        bench.states.read_ahead(ahead)
-        assert torch.equal(bench.read(wanted), expected[wanted])
-    assert [1, 2] in reads
-    assert reads.count([1, 2]) == len(bench.states.source.parts), "read once"
-
-
-def test_a_file_cut_short_while_it_is_read(toy_recipe, store):
-    bench = Bench(toy_recipe(), store)
-    bench.fill()
-    expected = bench.read(bench.rows)
-    for path in store.root.glob("*/*.rows"):
-        os.truncate(path, path.stat().st_size // 2)
-    assert torch.allclose(bench.read(bench.rows), expected, atol=2e-3)
-    assert bench.computed > len(bench.windows)
-
-
-def test_a_file_deleted_while_it_is_read(toy_recipe, store):
-    bench = Bench(toy_recipe(), store)
-    bench.fill()
-    for path in store.root.glob("*/*"):
-        path.unlink()
-    bench.read(bench.rows)
-    assert bench.computed == len(bench.windows)
-
-
-def test_without_a_store_nothing_is_kept(toy_recipe, tmp_path):
-    bench = Bench(toy_recipe(), None)
-    assert bench.fill() == 0
-    bench.read([0])
-    assert bench.computed == 1
-
-
-def test_what_exceeds_the_limit_is_computed_at_every_step(toy_recipe, tmp_path):
-    bench = Bench(toy_recipe(), FeatureStore(tmp_path / "features", 1e-6))
-    bench.fill()
-    assert re.search(r"need 0\.\d+ GB, more than .*ETUDE_CACHE_GB=1e-06 allows", bench.said[0])
-    bench.read([0, 1])
-    assert bench.computed == 2
-    assert parts(bench.states.store) == []
-
-
-def test_the_least_recently_used_make_room(toy_recipe, tmp_path):
-    windows = ["backbone.window=1.0", "backbone.window=2.0", "backbone.window=4.0"]
-    filled = []
-    for age, window in enumerate(windows[:2]):
-        store = FeatureStore(tmp_path / "features", 1.0)
-        bench = Bench(toy_recipe(window), store)
-        bench.fill()
-        filled.append({entry.folder for entry in store.entries()} - set().union(*filled))
-        for entry in store.entries():
-            os.utime(entry.folder / f"{entry.part}.sums", (1000 + age, 1000 + age))
-    used = sum(entry.bytes for entry in store.entries())
-    Bench(toy_recipe(windows[0]), FeatureStore(tmp_path / "features", 1.0)).fill()  # the older one is used again
-    limited = FeatureStore(tmp_path / "features", used * 1.1 / 1e9)
-    Bench(toy_recipe(windows[2]), limited).fill()
-    folders = {entry.folder for entry in limited.entries()}
-    assert filled[0] <= folders
-    assert not filled[1] & folders
-    assert sum(entry.bytes for entry in limited.entries()) <= limited.limit
-
-
-def test_what_the_run_itself_uses_is_not_evicted(toy_recipe, tmp_path):
-    one = Bench(toy_recipe(), FeatureStore(tmp_path / "a", 1.0))
-    one.fill()
-    size = sum(entry.bytes for entry in one.states.store.entries())
-    store = FeatureStore(tmp_path / "b", size * 1.05 / 1e9)
-    train, validation = Bench(toy_recipe(), store), Bench(toy_recipe(), store, "validation", 0.5)
-    train.fill()
-    validation.fill()
-    assert "computed at every step" in validation.said[0]
-    train.computed = 0
-    train.read(train.rows)
-    assert train.computed == 0
-
-
-def test_a_store_that_cannot_be_written(toy_recipe, tmp_path, monkeypatch):
-    (tmp_path / "features").write_text("a file in the way")
-    with pytest.raises(UserError, match=r"cannot be written: .*--no-cache"):
-        Bench(toy_recipe(), FeatureStore(tmp_path / "features", 1.0)).fill()
-
-
-def test_a_complete_store_need_not_be_writable(toy_recipe, store, monkeypatch):
-    Bench(toy_recipe(), store).fill()
-
-    def refuse(*arguments, **options):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(RowFile, "create", refuse)
-    monkeypatch.setattr(RowFile, "write", refuse)
-    monkeypatch.setattr(os, "utime", refuse)
-    monkeypatch.setattr(FeatureStore, "filling", refuse)
-    bench = Bench(toy_recipe(), store)
-    bench.fill()
-    bench.read(bench.rows)
-    assert bench.computed == 0
-
-
-def test_a_limit_that_is_no_number(monkeypatch):
-    monkeypatch.setenv("ETUDE_CACHE_GB", "lots")
-    with pytest.raises(UserError, match="ETUDE_CACHE_GB: 'lots' is not a size"):
-        FeatureStore()
-
-
-def test_values_too_large_for_half_precision(toy_recipe, store):
-    bench = Bench(toy_recipe(), store)
-    real = bench.states.source.compute
-    object.__setattr__(bench.states.source, "compute", lambda *audio: [1e6 * part for part in real(*audio)])
-    with pytest.raises(UserError, match=r"values that float16 cannot \(set train.store_dtype=float32"):
-        bench.fill()
 
 
 def test_views_are_stored_once_each_and_taken_in_turn(toy_recipe, store):
@@ -396,26 +187,6 @@ def test_another_frozen_model_such_as_a_teacher_keeps_its_embeddings_there_too(t
     calls.clear()
     again.fill(Accelerator(), lambda count: None, lambda: None)
     assert not calls
-
-
-def test_rows_of_a_file(tmp_path):
-    """Written in any order, missing until then, and missing when only half of it was written."""
-    file = RowFile(tmp_path, "x", 5, (2, 3), "float16")
-    assert list(file.missing()) == [0, 1, 2, 3, 4]
-    file.create()
-    values = np.random.default_rng(0).normal(size=(3, 2, 3)).astype(np.float16)
-    file.write([4, 0, 2], values)
-    assert list(file.missing()) == [1, 3]
-    file.create()
-    assert list(file.missing()) == [1, 3], "creating it again keeps what is there"
-    file.open()
-    found, damaged = file.read([2, 4])
-    assert not damaged
-    assert np.array_equal(found, values[[2, 0]])
-    assert file.read([1])[1] == [0]
-    assert file.bytes == 5 * 12 + 5 * 8 == file.rows.stat().st_size + file.sums.stat().st_size
-    mapped = np.memmap(file.rows, np.float16, "r", shape=(5, 2, 3))
-    assert np.array_equal(mapped[0], values[1])
 
 
 def test_what_a_set_is_can_be_read(toy_recipe, store):
