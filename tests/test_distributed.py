@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import soundfile
 import torch
+from accelerate.state import AcceleratorState
 from filelock import FileLock
 from processes import STEPS_PER_EPOCH, STOPPED_AFTER, command, did, launch, outcome, start, together, work
 from typer.testing import CliRunner
@@ -249,8 +250,18 @@ def error(*arguments):
     return result.stderr.splitlines()
 
 
-def test_processes_that_would_train_alone_do_not_start(recipe_file, tmp_path, monkeypatch):
+@pytest.fixture
+def afresh():
+    """What accelerate knows of processes is found out anew, whatever ran before in this one; and so it is afterwards."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_processes_that_would_train_alone_do_not_start(recipe_file, tmp_path, monkeypatch, afresh):
     monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)
     told = "accelerate launch: 2 processes were started, but there is no GPU (set ACCELERATE_USE_CPU=true, or start one)"
     assert error(recipe_file, *into(tmp_path)) == [f"error: {told}"]
     assert not (tmp_path / "run").exists()

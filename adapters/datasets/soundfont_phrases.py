@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.random import Generator, default_rng
@@ -172,6 +172,8 @@ _PLAYERS: dict[Technique, Player] = {
 
 class SoundfontPhrasesConfig(DatasetConfig):
     """What to render."""
+
+    example: ClassVar[Mapping[str, Any]] = {"phrases": {"train": 1}}
 
     program: int = Field(107, ge=0, le=127)
     """General MIDI instrument, counted from 0; 107 is the koto."""
