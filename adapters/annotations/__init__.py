@@ -17,8 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etude.adapters import registry
-from etude.adapters.annotations._parts.csv_row import Row
-from etude.adapters.annotations._parts.shown import CardWords, Mark, ScoreNames
+from etude.adapters.annotations._parts.csv_row import Row as Row
+from etude.adapters.annotations._parts.shown import CardWords as CardWords
+from etude.adapters.annotations._parts.shown import Mark as Mark
+from etude.adapters.annotations._parts.shown import ScoreNames as ScoreNames
 from etude.adapters.errors import Problem, UserError
 
 Span = tuple[float, float]

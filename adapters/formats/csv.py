@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from etude.adapters import registry
-from etude.adapters.annotations import Annotation, Kind
-from etude.adapters.annotations._parts.csv_row import Row
+from etude.adapters.annotations import Annotation, Kind, Row
 from etude.adapters.errors import Problem, UserError, nearest
 from etude.adapters.formats import Format, Origin
 

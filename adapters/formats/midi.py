@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from etude.adapters.annotations import Annotation, Kind
-from etude.adapters.annotations._parts.shown import Mark
+from etude.adapters.annotations import Annotation, Kind, Mark
 from etude.adapters.errors import UserError
 from etude.adapters.formats import Format, Origin
 

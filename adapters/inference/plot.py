@@ -21,8 +21,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from scipy.fft import rfft
 
-from etude.adapters.annotations import Annotation
-from etude.adapters.annotations._parts.shown import Mark
+from etude.adapters.annotations import Annotation, Mark
 from etude.adapters.errors import UserError
 from etude.adapters.sound.audio import probe, read_window
 from etude.adapters.storage.atomic import replace_file

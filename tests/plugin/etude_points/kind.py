@@ -8,9 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from etude.adapters.annotations import Kind, Layer, Span
-from etude.adapters.annotations._parts.csv_row import Row
-from etude.adapters.annotations._parts.shown import CardWords, Mark, ScoreNames
+from etude.adapters.annotations import CardWords, Kind, Layer, Mark, Row, ScoreNames, Span
 from etude.adapters.errors import UserError
 
 MARGIN = 0.5
