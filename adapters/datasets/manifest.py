@@ -15,11 +15,11 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from etude.adapters.annotations import Annotation, kind_of
 from etude.adapters.config import Location
 from etude.adapters.datasets import SPLITS, Dataset, DatasetConfig, Split, Track
 from etude.adapters.errors import Problem, UserError, nearest
-from etude.adapters.formats.csv import read_records, read_table
+from etude.adapters.formats import Reading, read_annotation
+from etude.adapters.formats.csv import read_table
 from etude.adapters.sound.audio import SUFFIXES, probe
 
 SPLIT_NAMES: dict[str, Split] = {**{split: split for split in SPLITS}, "val": "validation", "valid": "validation"}
@@ -145,7 +145,7 @@ def _weight(text: str) -> float | None:
 def read_tracks(
     files: Iterable[LabelledFile], labels: Mapping[str, str] | None = None, names: Mapping[str, str] | None = None
 ) -> tuple[list[Track], list[Problem]]:
-    """Open audio headers and event files; ``labels`` and ``names`` are those of :func:`read_records`."""
+    """Open audio headers and event files; ``labels`` and ``names`` are the labels and columns of a :class:`Reading`."""
     tracks: list[Track] = []
     problems: list[Problem] = []
     for file in files:
@@ -155,10 +155,10 @@ def read_tracks(
         except UserError as error:
             problems.extend(error.problems)
         duration = info.duration if info else None
-        notes, found = read_records(file.events, kind_of("notes"), labels=labels, names=names, duration=duration)
-        problems.extend(found)
-        if info and not found:
-            tracks.append(Track(file.id, file.audio, info, file.split, Annotation(notes=notes), file.weight))
+        read = read_annotation(file.events, Reading(labels=labels, columns=names or {}, duration=duration))
+        problems.extend(read.problems)
+        if info and not read.problems:
+            tracks.append(Track(file.id, file.audio, info, file.split, read.annotation, file.weight))
     return tracks, problems
 
 
