@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from etude.adapters import registry
-from etude.adapters.annotations import Annotation, Kind, Layer, Row, kind_of
+from etude.adapters.annotations import Annotation, Kind, Row, kind_of
 from etude.adapters.errors import Problem, UserError
 from etude.adapters.storage.atomic import replace_file
 
@@ -156,8 +156,7 @@ def read_annotation(path: Path, how: Reading | None = None) -> Read:
             records.setdefault(name, []).append(kind_of(name).parse(row, how.duration))
         except UserError as error:
             problems += [Problem(problem.what, f"{path}{entry.place}", problem.fix) for problem in error.problems]
-    layers = {how.kind: Layer(), **{name: Layer(tuple(found)) for name, found in records.items()}}
-    return Read(Annotation(layers), problems, notices)
+    return Read(Annotation(records or {how.kind: []}), problems, notices)
 
 
 def left_out(format: str, kinds: Iterable[str], where: str) -> list[Kind]:
