@@ -234,25 +234,20 @@ class Technique(Head):
         ``pitch_frame_f1`` is micro F1 over all (pitch, frame) cells at threshold .5 (MERTech, released code).
         """
         layers = [reference.notes for reference in references]
-        scores = self._scores(layers, activations, rate, self.decoder, self.thresholds)
+        lengths = [len(item["technique"]) for item in activations]
+        scores = self._scores(layers, [self.decode(item, rate) for item in activations], lengths, rate)
         if self.decoder != "rising_edges":
             own = {**self.thresholds, "technique": self.thresholds.get("before", [self.untuned] * len(self.labels))}
-            scores["before"] = self._scores(layers, activations, rate, "rising_edges", own)
+            estimates = [self._decode(item, rate, "rising_edges", own) for item in activations]
+            scores["before"] = self._scores(layers, estimates, lengths, rate)
             del scores["before"]["per_class"]
         if self.config.pitch:
             scores["pitch_frame_f1"] = self._pitch_f1(layers, activations, rate)
         return scores
 
     def _scores(
-        self,
-        references: Sequence[Layer],
-        activations: Sequence[Activations],
-        rate: float,
-        decoder: Decoder,
-        thresholds: Mapping[str, Any],
+        self, references: Sequence[Layer], estimates: Sequence[Layer], lengths: Sequence[int], rate: float
     ) -> dict[str, Any]:
-        estimates = [self._decode(item, rate, decoder, thresholds) for item in activations]
-        lengths = [len(item["technique"]) for item in activations]
         truth, guess = (
             [decoding.render(item, self.labels, frames, rate) for item, frames in zip(layers, lengths, strict=True)]
             for layers in (references, estimates)

@@ -8,7 +8,7 @@ on spectrograms. They are the identity at step 0, or nearly so, but for ``genera
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, cast
 
 import torch
@@ -84,8 +84,11 @@ class Reprogramming(Method):
                 where="method.form",
                 fix="use additive, or a backbone with spectrogram input",
             )
-        forms = {**IMAGE_FRONTS, "additive": lambda: Additive(shape), "generator": lambda: Generator(shape[0], width)}
-        front = forms[form]()
+        shaped: dict[str, Callable[[], Front]] = {
+            "additive": lambda: Additive(shape),
+            "generator": lambda: Generator(shape[0], width),
+        }
+        front = (shaped | IMAGE_FRONTS)[form]()
         front.masks = SpecAugment(self.config.mask_bands, self.config.mask_frames)
         return front
 

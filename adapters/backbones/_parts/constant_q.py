@@ -42,5 +42,5 @@ class ConstantQ(nn.Module):
         """See above."""
         half = self.kernels.shape[-1] // 2
         found = nn.functional.conv1d(nn.functional.pad(audio[:, None], (half, half)), self.kernels, stride=self.hop)
-        magnitudes: Tensor = torch.linalg.vector_norm(found.unflatten(1, (2, self.bins)), dim=1)
+        magnitudes: Tensor = torch.linalg.vector_norm(found.reshape(len(found), 2, self.bins, -1), dim=1)
         return magnitudes
