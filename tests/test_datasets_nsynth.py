@@ -2,18 +2,15 @@
 
 import json
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 from pydantic import ValidationError
-from sklearn.model_selection import train_test_split
 
 from etude.adapters.annotations import Annotation
 from etude.adapters.annotations.tags import Tag
 from etude.adapters.datasets import nsynth as nsynth_module
-from etude.adapters.datasets.irmas import CLASSES, Irmas, validation_songs
 from etude.adapters.datasets.nsynth import Nsynth
 from etude.adapters.sound.audio import AudioInfo
 
@@ -141,84 +138,3 @@ def test_nsynth_problems(released):
     (released / "nsynth-test/examples.json").unlink()
     assert any("examples.json: cannot be read: No such file" in line for line in told(nsynth(released)))
     assert "no such folder" in told(nsynth(released / "nowhere"))[0]
-
-
-# IRMAS
-
-
-def irmas_tree(root, songs=4):
-    """``songs`` songs with two clips each in every class, and a testing part with the inner folder and one without."""
-    number = 0
-    for label in CLASSES:
-        for _ in range(songs):
-            number += 1
-            for clip in (1, 2):
-                style = f"{number:03d}__[{label}][nod][cla]" if number % 2 else f"[{label}][pop_roc]"
-                wav(root / "IRMAS-TrainingData" / label / f"{style}{number:04d}__{clip}.wav", rate=44100, channels=2)
-    for folder, name, text in (
-        ("IRMAS-TestingData-Part1/Part1", "(02) dont kill the whale-15", "voi\t\ngel\t\n"),
-        ("IRMAS-TestingData-Part2", "ab.cd-1", "pia\r\n\r\n"),
-    ):
-        wav(root / folder / f"{name}.wav", rate=44100, channels=2)
-        (root / folder / f"{name}.txt").write_bytes(text.encode())
-    return root
-
-
-def irmas(root, **fields):
-    return Irmas(Irmas.Config(name="irmas", root=str(root), **fields))
-
-
-def test_irmas_tracks(tmp_path):
-    data = irmas(irmas_tree(tmp_path))
-    assert told(data) == []
-    assert (data.classes, data.licence) == ({"tags": CLASSES}, "CC-BY-NC-SA-3.0")
-    assert {Path(t.id).name: tuple(tag.name for tag in t.annotation.tags) for t in data.tracks("test")} == {
-        "(02) dont kill the whale-15.wav": ("gel", "voi"),
-        "ab.cd-1.wav": ("pia",),
-    }
-    training = [*data.tracks("train"), *data.tracks("validation")]
-    assert len(training) == 88
-    assert all(track.annotation == Annotation(tags=[Tag(track.audio.parent.name)]) for track in training)
-    assert [notice.where for notice in data.notices] == [str(tmp_path / "IRMAS-TestingData-Part3")]
-
-
-def test_irmas_splits_by_song(tmp_path):
-    data = irmas(irmas_tree(tmp_path))
-    songs = {split: {t.audio.name.split("__")[-2][-4:] for t in data.tracks(split)} for split in ("train", "validation")}
-    assert not songs["train"] & songs["validation"]
-    assert len(songs["validation"]) == 7  # of 44, rounded up
-    other = irmas(tmp_path, seed=1)
-    assert {t.id for t in other.tracks("validation")} != {t.id for t in data.tracks("validation")}
-
-
-@pytest.mark.parametrize("count", [7, 100, 2043])
-def test_irmas_split_is_scikit_learns(count):
-    songs = [f"{number:04d}" for number in range(1, count + 1)]
-    train, held_out = train_test_split(songs, test_size=0.15, random_state=730)
-    assert validation_songs(set(songs), 730) == set(held_out)
-    assert set(train) | set(held_out) == set(songs)
-
-
-def test_irmas_problems(tmp_path):
-    root = irmas_tree(tmp_path)
-    part = root / "IRMAS-TestingData-Part2"
-    (part / "ab.cd-1.txt").write_text("pia\nvoice\n")
-    wav(part / "lone.wav")
-    wav(part / "silent.wav")
-    (part / "silent.txt").write_text("\n")
-    wav(root / "IRMAS-TrainingData/cel/cello.wav")
-    next((root / "IRMAS-TrainingData/flu").glob("*.wav")).write_bytes(b"")
-    for path in (root / "IRMAS-TrainingData/voi").iterdir():
-        path.unlink()
-    problems = told(irmas(root))
-    for text in (
-        f"{part / 'ab.cd-1.txt'}:2: unknown instrument 'voice' (did you mean 'voi",
-        f"{part / 'lone.txt'}: cannot be read: No such file or directory",
-        f"{part / 'silent.txt'}: names no instrument",
-        f"{root / 'IRMAS-TrainingData/cel/cello.wav'}: names no song by a number before '__'",
-        f"{root / 'IRMAS-TrainingData/voi'}: no .wav file in it",
-        f"{root / 'IRMAS-TrainingData/flu'}/",
-    ):
-        assert sum(line.startswith(text) for line in problems) == 1, (text, problems)
-    assert len(problems) == 6
-    assert "no such folder" in told(irmas(tmp_path / "nowhere"))[0]
