@@ -1,6 +1,8 @@
-"""NSynth and IRMAS, on small trees laid out as the releases are."""
+"""NSynth, on small trees laid out as the release is."""
 
+import itertools
 import json
+import shutil
 from collections import Counter
 
 import numpy as np
@@ -19,18 +21,14 @@ def told(dataset):
     return [str(problem) for problem in dataset.check()[1]]
 
 
-def wav(path, frames=1600, rate=16000, channels=1):
+def wav(path, frames=1600, level=0.5, seed=0):
     path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, np.random.default_rng(0).uniform(-0.5, 0.5, (frames, channels)), rate)
-
-
-# NSynth
+    soundfile.write(path, np.random.default_rng(seed).uniform(-level, level, frames), 16000)
 
 
 def nsynth_tree(root, counts):
     """``counts``: folder -> instrument -> number of notes; names and fields as in the release."""
-    wav(root / "one.wav")
-    content = (root / "one.wav").read_bytes()
+    seed = itertools.count()
     for folder, instruments in counts.items():
         examples = {}
         (root / folder / "audio").mkdir(parents=True)
@@ -47,7 +45,7 @@ def nsynth_tree(root, counts):
                     "qualities": [0, 1],
                     "qualities_str": ["dark"],
                 }
-                (root / folder / "audio" / f"{name}.wav").write_bytes(content)
+                wav(root / folder / "audio" / f"{name}.wav", seed=next(seed))
         (root / folder / "examples.json").write_text(json.dumps(examples))
     return root
 
@@ -87,7 +85,7 @@ def test_nsynth_by_notes_keeps_90_5_5_and_a_note_in_its_split(tmp_path):
     root = nsynth_tree(tmp_path / "a", {name: {"bass_synthetic_033": 100} for name in nsynth_module.FOLDERS})
     names = [f"bass_synthetic_{i:03d}-{p:03d}-050" for i in range(50) for p in range(100)]
     data = nsynth(root)
-    counts = Counter(data._split("nsynth-train", name) for name in names)
+    counts = Counter(data._split(f"nsynth-train/{name}") for name in names)
     assert counts["train"] / 5000 == pytest.approx(0.9, abs=0.015)
     assert counts["validation"] / 5000 == pytest.approx(0.05, abs=0.01)
     assert counts["test"] / 5000 == pytest.approx(0.05, abs=0.01)
@@ -101,7 +99,7 @@ def test_nsynth_as_published_is_for_families(released):
     data = nsynth(released, label="family", split="published")
     assert data.classes == {"tags": ("bass", "organ", "synth_lead")}
     assert Counter(track.split for track in data.check()[0]) == {"train": 70, "validation": 20, "test": 10}
-    with pytest.raises(ValidationError, match="the published splits share no instrument: choose 'split: notes'"):
+    with pytest.raises(ValidationError, match="shares no instrument with the others: choose 'split: notes'"):
         nsynth(released, split="published")
 
 
@@ -138,3 +136,59 @@ def test_nsynth_problems(released):
     (released / "nsynth-test/examples.json").unlink()
     assert any("examples.json: cannot be read: No such file" in line for line in told(nsynth(released)))
     assert "no such folder" in told(nsynth(released / "nowhere"))[0]
+
+
+def test_silent_notes_are_left_out_and_counted(released):
+    """Below 0.0005 on average: noise of 0.0009 is, noise of 0.0011 is not."""
+    audio = released / "nsynth-train" / "audio"
+    wav(audio / "organ_electronic_007-003-075.wav", level=0.0009)
+    wav(audio / "organ_electronic_007-004-075.wav", level=0.0011)
+    wav(audio / "organ_electronic_007-005-075.wav", level=0)
+    data = nsynth(released)
+    assert told(data) == []
+    ids = {track.id for track in data.check()[0]}
+    assert len(ids) == 98
+    assert ids.isdisjoint(f"nsynth-train/organ_electronic_007-00{number}-075" for number in (3, 5))
+    (notice,) = data.notices
+    what = "2 notes are silent and are left out, first nsynth-train/organ_electronic_007-003-075"
+    assert str(notice) == f"{released}: {what}"
+
+
+def test_notes_are_listened_to_once_and_again_when_one_changes(released, monkeypatch):
+    heard = []
+    silent = nsynth_module._silent
+    monkeypatch.setattr(nsynth_module, "_silent", lambda path, info: heard.append(path) or silent(path, info))
+    for _ in range(2):
+        assert len(nsynth(released).check()[0]) == 100
+    assert len(heard) == 100
+    wav(released / "nsynth-test/audio/synth_lead_acoustic_005-000-075.wav", level=0)
+    assert len(nsynth(released).check()[0]) == 99
+    assert len(heard) == 200
+
+
+def test_equal_notes_are_in_one_split(released):
+    """Drawn one by one, some of forty copies would be elsewhere."""
+    audio = released / "nsynth-train" / "audio"
+    for number in range(1, 40):
+        shutil.copy(audio / "bass_synthetic_033-000-075.wav", audio / f"bass_synthetic_033-{number:03d}-075.wav")
+    data = nsynth(released)
+    assert data.leaks() == []
+    tracks = [track for track in data.check()[0] if track.audio.name.startswith("bass_synthetic")]
+    assert (len(tracks), len({track.split for track in tracks})) == (40, 1)
+
+
+def test_that_validation_and_test_share_instruments_is_a_notice(tmp_path):
+    shared = {"organ_electronic_007": 3, "bass_electronic_018": 2}
+    counts = {
+        "nsynth-train": {"reed_acoustic_001": 3},
+        "nsynth-valid": shared,
+        "nsynth-test": {**shared, "string_acoustic_002": 1},
+    }
+    root = nsynth_tree(tmp_path, counts)
+    data = nsynth(root, label="family", split="published")
+    data.check()
+    (notice,) = data.notices
+    assert str(notice).startswith(f"{root}: nsynth-valid and nsynth-test share 2 instruments, first bass_electronic_018 (")
+    by_notes = nsynth(root)
+    by_notes.check()
+    assert by_notes.notices == []
