@@ -35,6 +35,13 @@ class Track:
     soft: bool = False
     """Whether the confidences of its annotation are probabilities to learn, rather than remarks on what is certain."""
 
+    @property
+    def truth(self) -> Annotation:
+        """The annotation as scores and counts take it, without what is soft about it."""
+        if not self.soft:
+            return self.annotation
+        return Annotation({kind.name: kind.hard(layer) for kind, layer in self.annotation.by_kind()})
+
 
 class DatasetConfig(StrictModel):
     """Fields every dataset has."""
