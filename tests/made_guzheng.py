@@ -80,7 +80,7 @@ def write_arrow(path, table, stream=True):
 
 def write_parquet(path, table):
     path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, path)
+    pq.write_table(table, path, write_batch_size=1)  # else a page would hold up to 1,024 rows
 
 
 def write_hub(root, write=write_arrow, name="default/{}/data-00000-of-00001.arrow", **fields):

@@ -86,12 +86,12 @@ def _rows(path: Path, classes: Sequence[str]) -> Iterator[tuple[Any, str, list[t
 
 
 def _batches(path: Path) -> Iterator[Any]:
-    """Record batches. What is mapped is not in memory, and of a parquet file one row at a time is."""
+    """Record batches. What is mapped is not in memory; of a parquet file, one of its pages at a time is."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     if path.suffix == ".parquet":
-        with pq.ParquetFile(path) as table:
+        with pq.ParquetFile(path, memory_map=True) as table:
             yield from table.iter_batches(batch_size=1, columns=["audio", "label"])
         return
     with pa.memory_map(str(path)) as source:
