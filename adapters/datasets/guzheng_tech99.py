@@ -22,9 +22,10 @@ from pathlib import Path
 from etude.adapters.config import Location
 from etude.adapters.datasets import SPLITS, Dataset, DatasetConfig, Split, Track
 from etude.adapters.datasets._parts.hub_tables import find_tables, unpack
-from etude.adapters.datasets._parts.published_notes import Entry, PublishedNotes
-from etude.adapters.datasets.manifest import doubled
+from etude.adapters.datasets._parts.labelled import doubled
+from etude.adapters.datasets._parts.published_notes import PublishedNotes
 from etude.adapters.errors import Problem, UserError
+from etude.adapters.formats import Entry
 from etude.adapters.formats.csv import read_table
 from etude.adapters.sound.audio import SUFFIXES
 from etude.adapters.storage.cache import cached_folder
@@ -139,4 +140,4 @@ def _entries(table: Path, problems: list[Problem]) -> Iterator[Entry]:
     rows, found = read_table(table, list(COLUMNS.values())[:3])
     problems += found
     for number, cells in rows:
-        yield f"{table}:{number}", {column: cells.get(name, "") for column, name in COLUMNS.items()}
+        yield Entry({column: cells.get(name, "") for column, name in COLUMNS.items()}, f"{table}:{number}")

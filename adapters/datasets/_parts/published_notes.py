@@ -10,10 +10,9 @@ from etude.adapters.annotations import Annotation, Row, kind_of
 from etude.adapters.annotations.notes import Note
 from etude.adapters.datasets import Split, Track
 from etude.adapters.errors import Problem, UserError
+from etude.adapters.formats import Entry
 from etude.adapters.sound.audio import probe
 
-Entry = tuple[str, Mapping[str, str]]
-"""Where a note is written (file and line), and its cells by the columns of :class:`~etude.adapters.annotations.notes.Notes`."""
 ROUNDING = 1e-3
 """Seconds by which an event outlasts its recording without being counted: times are rounded."""
 
@@ -31,8 +30,8 @@ class PublishedNotes:
         self._cut: Counter[Path] = Counter()
         self._left_out: Counter[Path] = Counter()
 
-    def add(self, id: str, audio: Path, split: Split, entries: Iterable[Entry]) -> None:
-        """Add a recording, unless it or one of its entries is faulty."""
+    def add(self, id: str, audio: Path, split: Split, entries: Iterable[Entry], group: str = "") -> None:
+        """Add a recording, unless it or one of its ``entries``, whose places name their file, is faulty."""
         try:
             info = probe(audio)
         except UserError as error:
@@ -40,13 +39,13 @@ class PublishedNotes:
             return
         notes: list[Note] = []
         faults = len(self.problems)
-        for place, cells in entries:
+        for entry in entries:
             try:
-                notes += self._fitting(audio, cells, info.duration)
+                notes += self._fitting(audio, entry.cells, info.duration)
             except UserError as error:
-                self.problems += [Problem(problem.what, place, problem.fix) for problem in error.problems]
+                self.problems += [Problem(problem.what, entry.place, problem.fix) for problem in error.problems]
         if len(self.problems) == faults:
-            self.tracks.append(Track(id, audio, info, split, Annotation(notes=notes)))
+            self.tracks.append(Track(id, audio, info, split, Annotation(notes=notes), group=group))
 
     def notices(self) -> list[Problem]:
         """How many events were cut, and how many left out."""
