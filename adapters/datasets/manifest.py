@@ -13,12 +13,12 @@ import os
 from pathlib import Path
 
 from etude.adapters.config import Location
-from etude.adapters.datasets import SPLITS, Split
+from etude.adapters.datasets import SPLITS
 from etude.adapters.datasets._parts.labelled import LabelledConfig, LabelledFile, LabelledFiles
+from etude.adapters.datasets._parts.splits import SPLIT_NAMES
 from etude.adapters.errors import Problem, nearest
 from etude.adapters.formats.csv import read_table
 
-SPLIT_NAMES: dict[str, Split] = {**{split: split for split in SPLITS}, "val": "validation", "valid": "validation"}
 LABELS = {"events": "event file", "tags": "tag"}
 """Column -> what it holds."""
 NO_TAGS = "-"

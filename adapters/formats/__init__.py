@@ -78,6 +78,8 @@ class Format(ABC):
 
     suffix: ClassVar[str]
     """What the names of its files end in."""
+    other_suffixes: ClassVar[tuple[str, ...]] = ()
+    """What else they may end in."""
 
     def holds(self, kind: Kind) -> bool:
         """Whether it can hold records of ``kind``."""
@@ -129,7 +131,10 @@ def recognise(path: Path) -> Format:
         reason = getattr(error, "strerror", None) or str(error)
         raise UserError(f"cannot be read: {reason}", where=str(path), fix="check the path") from None
     formats = [format_of(name) for name in readable()]
-    for known in (lambda one: one.recognises(start), lambda one: one.suffix == path.suffix.lower()):
+    for known in (
+        lambda one: one.recognises(start),
+        lambda one: path.suffix.lower() in (one.suffix.lower(), *one.other_suffixes),
+    ):
         if found := next(filter(known, formats), None):
             return found
     what = "is empty" if not start.strip() else "is no annotation in a format that is known"
