@@ -38,7 +38,7 @@ def check(
 
     dataset = named_dataset(recipe, overrides or [])
     tracks, problems = dataset.check()
-    problems = [*problems, *dataset.check_audio(tracks)]
+    problems = [*problems, *dataset.check_audio(tracks), *dataset.leaks()]
     for notice in dataset.notices:
         typer.echo(f"notice: {notice}", err=True)
     if problems:
@@ -65,7 +65,8 @@ def print_dataset(tracks: Sequence[Track]) -> None:
     for split in dict.fromkeys(track.split for track in tracks):
         own = [track for track in tracks if track.split == split]
         minutes = sum(track.info.duration for track in own) / 60
-        layers = {kind: [getattr(track.annotation, kind.name) for track in own] for kind in kinds}
+        truth = [track.truth for track in own]
+        layers = {kind: [getattr(annotation, kind.name) for annotation in truth] for kind in kinds}
         totals = [str(sum(map(len, layers[kind]))) for kind in kinds if not kind.whole]
         listed = [_listed(Counter(name for layer in layers[kind] for name in kind.counts(layer))) for kind in kinds]
         table.add_row(split, str(len(own)), f"{minutes:.1f}", *totals, *map(escape, listed))

@@ -94,7 +94,7 @@ def score_tracks(
     activations = collect_activations(model, states, accelerator, batch_size, advance, interruption)
     scores: Scores = {}
     if accelerator.is_main_process:
-        references = [track.annotation for track in states.windows.tracks]
+        references = [track.truth for track in states.windows.tracks]
         for name, head in model.reader.heads_by_name.items():
             own, rate = [item[name] for item in activations], head.frame_rate(model.backbone.frame_rate)
             if tune:
