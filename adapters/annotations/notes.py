@@ -16,7 +16,7 @@ from etude.adapters.errors import UserError
 RANGE_TOLERANCE = 0.1
 """Seconds by which an event may outlast its recording (rounded labels) before it is reported."""
 UNNAMED = "note"
-"""What a note without a technique is called where a name is needed."""
+"""What a note without technique and instrument is called where a name is needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +90,10 @@ class Notes(Kind):
         return record.technique
 
     def marks(self, layer: Layer, duration: float) -> list[Mark]:
-        """See :class:`Kind`."""
-        return [Mark(n.onset, n.offset, n.technique or UNNAMED, n.pitch, n.confidence) for n in layer]
+        """Called by their technique, else by their instrument."""
+        return [
+            Mark(n.onset, n.offset, n.technique or n.instrument or UNNAMED, n.pitch, n.confidence, n.instrument) for n in layer
+        ]
 
     def cut(self, layer: Layer, spans: Sequence[Span]) -> list[Layer]:
         """The notes that sound in each span, with those that begin up to the longest note before it."""

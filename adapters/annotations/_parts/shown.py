@@ -10,13 +10,14 @@ from dataclasses import dataclass
 class Mark:
     """A record as anybody can draw it: ``text`` from ``start`` to ``end`` in seconds, which are equal for a point in time.
 
-    ``pitch`` is a MIDI number, ``confidence`` a probability."""
+    ``pitch`` is a MIDI number, ``confidence`` a probability; ``instrument`` is what sounds, where ``text`` does not say it."""
 
     start: float
     end: float
     text: str
     pitch: float | None = None
     confidence: float | None = None
+    instrument: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
