@@ -51,7 +51,7 @@ def predict(
     with progress("loading the adapter", 1):
         from etude.adapters.annotations import kind_of
         from etude.adapters.inference.bulk import predict_files
-        from etude.adapters.inference.plot import plot_events
+        from etude.adapters.inference.plot import plot_pages
         from etude.adapters.inference.session import Session
 
         session = Session(adapter, *(others or []), weights=weights, device=device, compile=compile)
@@ -74,7 +74,7 @@ def predict(
                     heads = session.heads(name).values()
                     labels = [label for head in heads if not kind_of(head.kind).whole for label in head.labels]
                     for path in picture:
-                        plot_events(file, annotation, path, labels=labels)
+                        plot_pages(file, annotation, path, labels=labels)
             advance(1)
     if problems:
         raise UserError(problems)
