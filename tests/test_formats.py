@@ -12,12 +12,11 @@ import pretty_midi
 import pytest
 
 from etude.adapters import registry
-from etude.adapters.annotations import Annotation, Kind, kind_of
+from etude.adapters.annotations import Annotation, Kind
 from etude.adapters.annotations.notes import Note
 from etude.adapters.annotations.tags import Tag
 from etude.adapters.errors import UserError
-from etude.adapters.formats import export, format_of, left_out
-from etude.adapters.formats.csv import read_records
+from etude.adapters.formats import Reading, export, format_of, left_out, read_annotation
 
 NOTES = (
     Note(0.5, 1.25, 40.0, "vibrato", confidence=0.5),
@@ -43,8 +42,9 @@ def test_csv(tmp_path: Path) -> None:
         (n.onset, n.offset, n.technique, n.pitch) for n in NOTES
     ]
     assert [r["confidence"] for r in rows] == ["0.500", "1.000", ""]
-    notes, problems = read_records(path, kind_of("notes"))
-    assert not problems
+    read = read_annotation(path)
+    assert not read.problems
+    notes = read.annotation.notes
     assert [(n.onset, n.technique) for n in notes] == [(n.onset, n.technique) for n in NOTES]
 
 
@@ -210,11 +210,13 @@ def test_a_csv_of_several_kinds_says_which_row_is_of_which(tmp_path: Path, point
     assert list(rows[0]) == columns
     assert [row["kind"] for row in rows] == ["notes"] * 3 + ["points"] * 2
     assert (rows[0]["time"], rows[3]["time"], rows[3]["pitch"]) == ("", "0.2500", "")
-    assert read_records(path, points) == ((Point(0.25, "a"), Point(1.5, "b")), [])
-    notes, problems = read_records(path, kind_of("notes"))
-    assert (len(notes), problems) == (3, [])
+    for kind in (points.name, "notes"):
+        read = read_annotation(path, Reading(kind=kind))
+        assert not read.problems
+        assert read.annotation.points.records == (Point(0.25, "a"), Point(1.5, "b"))
+        assert len(read.annotation.notes) == 3
     (tmp_path / "own.csv").write_text("kind,onset_time,offset_time,technique\npizz,0,1,a\n")  # a column of one's own
-    assert read_records(tmp_path / "own.csv", kind_of("notes")) == ((Note(0, 1, None, "a"),), [])
+    assert read_annotation(tmp_path / "own.csv").annotation == Annotation(notes=[Note(0, 1, None, "a")])
 
 
 def test_points_in_time_are_written_and_change_no_file_without_them(tmp_path: Path, points: Kind) -> None:

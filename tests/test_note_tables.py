@@ -10,7 +10,8 @@ from made_notes import note
 from etude.adapters.annotations import Annotation, kind_of
 from etude.adapters.annotations.notes import Note
 from etude.adapters.errors import Problem
-from etude.adapters.formats.csv import read_records, read_table, write_records
+from etude.adapters.formats import Reading, read_annotation
+from etude.adapters.formats.csv import read_table, write_records
 
 HEADER = "onset_time,offset_time,technique,pitch\n"
 NOTES = kind_of("notes")
@@ -20,7 +21,16 @@ reusing = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], 
 def events(tmp_path, text, **options):
     path = tmp_path / "events.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"))
-    return read_records(path, NOTES, **options)
+    return read_notes(path, **options)
+
+
+def times_in_csv(note):
+    return [float(NOTES.row(note)[cell]) for cell in NOTES.required[:2]]
+
+
+def read_notes(path, **how):
+    read = read_annotation(path, Reading(**how))
+    return read.annotation.notes.records, read.problems
 
 
 def test_notes_are_read(tmp_path):
@@ -40,7 +50,7 @@ def test_columns_may_stand_anywhere_and_have_other_names(tmp_path):
     notes, problems = events(
         tmp_path,
         "note,extra,IPT,offset_time,onset_time\n61,x,chanyin,2,1\n",
-        names={"technique": "IPT", "pitch": "note"},
+        columns={"technique": "IPT", "pitch": "note"},
         labels={"chanyin": "vibrato"},
     )
     assert (notes, problems) == ((Note(1, 2, 61, "vibrato"),), [])
@@ -106,7 +116,7 @@ def test_a_misspelt_column_is_answered_with_the_nearest(tmp_path):
 
 @pytest.mark.parametrize("name", ["missing.csv", ".", "a\0b.csv", "a" * 300])
 def test_a_file_that_cannot_be_opened_is_a_problem(tmp_path, name):
-    notes, (problem,) = read_records(tmp_path / name, NOTES)
+    notes, (problem,) = read_notes(tmp_path / name)
     assert notes == ()
     assert "cannot be read" in problem.what
     assert problem.where == str(tmp_path / name)
@@ -130,10 +140,11 @@ def test_no_content_raises_and_every_note_is_possible(tmp_path, content):
 def test_what_is_written_is_read_back(tmp_path, notes):
     path = tmp_path / "events.csv"
     write_records(path, Annotation(notes=notes))
-    back, problems = read_records(path, NOTES)
+    back, problems = read_notes(path)
     assert problems == []
     assert len(back) == len(notes)
-    for a, b in zip(sorted(notes, key=lambda n: (n.onset, n.offset)), back, strict=True):
+    as_read = sorted(Annotation(notes=notes).notes, key=times_in_csv)
+    for a, b in zip(as_read, back, strict=True):
         assert (a.pitch, a.technique) == (b.pitch, b.technique)
         assert math.isclose(a.onset, b.onset, abs_tol=5.1e-5)
         assert math.isclose(a.offset, b.offset, abs_tol=1.6e-4)
@@ -144,5 +155,5 @@ def test_a_confidence_column_is_added_when_known(tmp_path):
     write_records(tmp_path / "events.csv", Annotation(notes=[Note(0, 1, 60.5, "a", confidence=0.25), Note(1, 2)]))
     rows, _ = read_table(tmp_path / "events.csv", ("confidence",))
     assert [(row["pitch"], row["confidence"]) for _, row in rows] == [("60.5", "0.250"), ("", "")]
-    notes, _ = read_records(tmp_path / "events.csv", NOTES)
+    notes, _ = read_notes(tmp_path / "events.csv")
     assert [note.confidence for note in notes] == [0.25, None]

@@ -213,9 +213,13 @@ class Kind(ABC):
         """The cells of :attr:`columns`, and of further ones that are written if any record has them."""
         raise NotImplementedError
 
+    def cells(self, mark: Mark) -> dict[str, str]:
+        """What :meth:`parse` reads of a mark, which is how a track of labels holds a record."""
+        raise UserError(f"{self.plural} cannot be read from labels", fix="choose another format")
+
     def parse(self, row: Row, duration: float | None = None) -> Any:
-        """The record in a line of a CSV for a recording of ``duration`` seconds. Raises :class:`UserError` for a faulty one."""
-        raise NotImplementedError
+        """The record in a line of a table, of a recording of ``duration`` seconds. Raises :class:`UserError` for a fault."""
+        raise UserError(f"{self.plural} cannot be read from a table", fix="choose another format")
 
     def jams(self, layer: Layer, duration: float) -> list[tuple[str, list[tuple[float, float, Any, float | None]]]]:
         """JAMS annotations: namespace, and time, duration, value and confidence of each observation."""

@@ -16,7 +16,7 @@ from etude.adapters.errors import UserError
 RANGE_TOLERANCE = 0.1
 """Seconds by which an event may outlast its recording (rounded labels) before it is reported."""
 UNNAMED = "note"
-"""What a note without technique and instrument is called where a name is needed."""
+"""What a note without a technique is called where a name is needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +90,8 @@ class Notes(Kind):
         return record.technique
 
     def marks(self, layer: Layer, duration: float) -> list[Mark]:
-        """Called by their technique, else by their instrument."""
-        return [
-            Mark(n.onset, n.offset, n.technique or n.instrument or UNNAMED, n.pitch, n.confidence, n.instrument) for n in layer
-        ]
+        """See :class:`Kind`."""
+        return [Mark(n.onset, n.offset, n.technique or UNNAMED, n.pitch, n.confidence, n.instrument) for n in layer]
 
     def cut(self, layer: Layer, spans: Sequence[Span]) -> list[Layer]:
         """The notes that sound in each span, with those that begin up to the longest note before it."""
@@ -103,14 +101,29 @@ class Notes(Kind):
         return [replace(layer, records=layer.records[first:last]) for first, last in found]
 
     def row(self, record: Note) -> dict[str, str]:
-        """See :class:`Kind`; ``confidence`` is a further column."""
+        """See :class:`Kind`; ``instrument`` and ``confidence`` are further columns."""
         cells = {
             "onset_time": f"{record.onset:.4f}",
             "offset_time": f"{max(record.offset, record.onset + 1e-4):.4f}",  # rounding must not give a zero length
             "technique": record.technique or "",
             "pitch": "" if record.pitch is None else f"{record.pitch:g}",
         }
-        return cells if record.confidence is None else {**cells, "confidence": f"{record.confidence:.3f}"}
+        if record.instrument is not None:
+            cells["instrument"] = record.instrument
+        if record.confidence is not None:
+            cells["confidence"] = f"{record.confidence:.3f}"
+        return cells
+
+    def cells(self, mark: Mark) -> dict[str, str]:
+        """See :class:`Kind`; a mark without text, or called ``UNNAMED``, is a note without a technique."""
+        return {
+            "onset_time": repr(mark.start),
+            "offset_time": repr(mark.end),
+            "technique": "" if mark.text == UNNAMED else mark.text,
+            "pitch": "" if mark.pitch is None else repr(mark.pitch),
+            "instrument": mark.instrument or "",
+            "confidence": "" if mark.confidence is None else repr(mark.confidence),
+        }
 
     def parse(self, row: Row, duration: float | None = None) -> Note:
         """See :class:`Kind`. An empty technique or pitch was not annotated; an offset within ``RANGE_TOLERANCE`` of the end of
@@ -123,7 +136,7 @@ class Notes(Kind):
                 what = f"event {onset:g}-{offset:g} s is outside the recording of {duration:.2f} s"
                 raise UserError(what, fix="correct its times")
             offset = min(offset, duration)
-        note = Note(onset, offset, pitch, technique, confidence=confidence)
+        note = Note(onset, offset, pitch, technique, row.text("instrument") or None, confidence)
         if fault := note.problem():
             raise UserError(fault, fix="correct its times, pitch or confidence")
         return note

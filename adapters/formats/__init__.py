@@ -1,20 +1,23 @@
-"""The contract of a file format for annotations, and the one way to write them.
+"""The contract of a file format for annotations, and the one way to read and to write them.
 
 Times are seconds from the start of the recording, whatever its sample rate; pitches are MIDI numbers.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from dataclasses import dataclass
+from abc import ABC
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from etude.adapters import registry
-from etude.adapters.annotations import Annotation, Kind, kind_of
-from etude.adapters.errors import UserError
+from etude.adapters.annotations import Annotation, Kind, Row, kind_of
+from etude.adapters.errors import Problem, UserError
 from etude.adapters.storage.atomic import replace_file
+
+START_BYTES = 65_536
+"""What a format is told by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +29,52 @@ class Origin:
     adapter: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a file is to be read."""
+
+    kind: str = "notes"
+    """What its records are, where it does not say so itself."""
+    labels: Mapping[str, str] | None = None
+    """Raw names of classes -> class names; a name that it lacks is a problem."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Columns of the kind -> what the header of a table calls them."""
+    tiers: Mapping[str, str] = field(default_factory=dict)
+    """Columns of the kind -> the names of the tiers that hold them."""
+    duration: float | None = None
+    """Of the recording, in seconds; bounds the times."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One record as a file has it: the ``cells`` that its kind parses, by column, and its ``place`` in the file, such as
+    ``:12``; ``kind`` where the file says it."""
+
+    cells: Mapping[str, str]
+    place: str = ""
+    kind: str = ""
+
+
+@dataclass(slots=True)
+class Contents:
+    """The entries of a file; what is wrong with it, and what was guessed about it, both without the name of the file."""
+
+    entries: list[Entry] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    notices: list[Problem] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What :func:`read_annotation` found: the valid records, and *every* problem, each with its place."""
+
+    annotation: Annotation = field(default_factory=Annotation)
+    problems: list[Problem] = field(default_factory=list)
+    notices: list[Problem] = field(default_factory=list)
+
+
 class Format(ABC):
-    """A file format; its name is that of its file."""
+    """A file format; its name is that of its file. It can be written, or read, or both: what it lacks it does not define."""
 
     suffix: ClassVar[str]
     """What the names of its files end in."""
@@ -36,9 +83,17 @@ class Format(ABC):
         """Whether it can hold records of ``kind``."""
         return True
 
-    @abstractmethod
+    def recognises(self, start: bytes) -> bool:
+        """Whether a file that begins with ``start``, up to ``START_BYTES``, is one; of no file is this true of two formats."""
+        return False
+
+    def read(self, path: Path, how: Reading) -> Contents:
+        """What is in a file that it recognises. Raises :class:`UserError` or :class:`OSError` where nothing can be read."""
+        raise NotImplementedError
+
     def write(self, path: Path, annotation: Annotation, origin: Origin) -> None:
         """Write an annotation whose kinds it holds. Raises :class:`UserError` for records that it cannot hold all the same."""
+        raise NotImplementedError
 
 
 def format_of(name: str) -> Format:
@@ -47,13 +102,70 @@ def format_of(name: str) -> Format:
     return found
 
 
+def _able(ability: str) -> tuple[str, ...]:
+    formats = registry.usable("formats")
+    return tuple(name for name, one in formats.items() if getattr(one, ability) is not getattr(Format, ability))
+
+
+def readable() -> tuple[str, ...]:
+    """The names of the formats that can be read."""
+    return _able("read")
+
+
+def writable() -> tuple[str, ...]:
+    """The names of the formats that can be written."""
+    return _able("write")
+
+
+def recognise(path: Path) -> Format:
+    """The format of a file, told by its content, and by its suffix where that says nothing.
+
+    Raises :class:`UserError` for a file that cannot be read, and for one in no format that is known.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(START_BYTES)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(f"cannot be read: {reason}", where=str(path), fix="check the path") from None
+    formats = [format_of(name) for name in readable()]
+    for known in (lambda one: one.recognises(start), lambda one: one.suffix == path.suffix.lower()):
+        if found := next(filter(known, formats), None):
+            return found
+    what = "is empty" if not start.strip() else "is no annotation in a format that is known"
+    raise UserError(what, where=str(path), fix=f"known: {', '.join(readable())}")
+
+
+def read_annotation(path: Path, how: Reading | None = None) -> Read:
+    """Read an annotation file in any format; never raises for what is in it."""
+    how = how or Reading()
+    try:
+        contents = recognise(path).read(path, how)
+    except UserError as error:
+        return Read(problems=[Problem(p.what, p.where or str(path), p.fix) for p in error.problems])
+    except OSError as error:
+        return Read(problems=[Problem(f"cannot be read: {error.strerror}", str(path), "check the path")])
+    problems, notices = (
+        [Problem(one.what, f"{path}{one.where}", one.fix) for one in found] for found in (contents.problems, contents.notices)
+    )
+    records: dict[str, list[Any]] = {}
+    for entry in contents.entries:
+        name = entry.kind or how.kind
+        row = Row(entry.cells, how.columns, how.labels if name == how.kind else None)
+        try:
+            records.setdefault(name, []).append(kind_of(name).parse(row, how.duration))
+        except UserError as error:
+            problems += [Problem(problem.what, f"{path}{entry.place}", problem.fix) for problem in error.problems]
+    return Read(Annotation(records or {how.kind: []}), problems, notices)
+
+
 def left_out(format: str, kinds: Iterable[str], where: str) -> list[Kind]:
     """Those of ``kinds`` that ``format`` cannot hold. Raises :class:`UserError` if it holds none; ``where`` has found them."""
     found = [kind_of(name) for name in kinds]
     lost = [kind for kind in found if not format_of(format).holds(kind)]
     if lost and len(lost) == len(found):
         what = " and ".join(f"{kind.plural} of whole recordings" if kind.whole else kind.plural for kind in lost)
-        fitting = [name for name, other in registry.usable("formats").items() if all(map(other().holds, lost))]
+        fitting = [name for name in writable() if all(map(format_of(name).holds, lost))]
         fix = f"choose another format: {', '.join(fitting)}"
         raise UserError(f"finds {what}, which {format} cannot hold", where=where, fix=fix)
     return lost

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from etude.adapters import registry
-from etude.adapters.annotations import Annotation, Kind, Row
+from etude.adapters.annotations import Annotation, Kind, kind_of
 from etude.adapters.errors import Problem, UserError, nearest
-from etude.adapters.formats import Format, Origin
+from etude.adapters.formats import Contents, Entry, Format, Origin, Reading
 
 KIND = "kind"
 """The first column of a table of several kinds."""
@@ -26,13 +25,31 @@ class Csv(Format):
         """See :class:`Format`."""
         return bool(kind.columns)
 
+    def recognises(self, start: bytes) -> bool:
+        """Text whose first line names a column."""
+        return any(cell.strip().isidentifier() for cell in start.decode("utf-8-sig", "replace").partition("\n")[0].split(","))
+
+    def read(self, path: Path, how: Reading) -> Contents:
+        """See :class:`Format`. Each row is a record of the kind in its column ``kind``, if there is one."""
+        kind = kind_of(how.kind)
+        rows, problems = read_table(path, [how.columns.get(column, column) for column in kind.required])
+        if problems:
+            raise UserError(problems)
+        own = {how.columns.get(column, column): column for column in (*kind.columns, *how.columns)}
+        kinds = registry.names("annotations")
+        entries = []
+        for number, cells in rows:
+            named = cells[KIND] if cells.get(KIND) in kinds else ""  # it may be a column of somebody's own
+            entries.append(Entry({own.get(name, name): cell for name, cell in cells.items()}, f":{number}", named))
+        return Contents(entries)
+
     def write(self, path: Path, annotation: Annotation, origin: Origin) -> None:
         """See :class:`Format`."""
         write_records(path, annotation)
 
 
 def write_records(path: Path, annotation: Annotation) -> None:
-    """Write what :func:`read_records` reads back, kind by kind; a column that only some records have is added if one does."""
+    """Write what :meth:`Csv.read` reads back, kind by kind; a column that only some records have is added if one does."""
     tables = [(kind, [kind.row(record) for record in layer]) for kind, layer in annotation.by_kind() if kind.columns]
     columns = [KIND] if len(tables) > 1 else []
     columns += [column for kind, _ in tables for column in kind.columns]
@@ -42,33 +59,6 @@ def write_records(path: Path, annotation: Annotation) -> None:
         writer.writeheader()
         for kind, rows in tables:
             writer.writerows({KIND: kind.name, **row} if len(tables) > 1 else row for row in rows)
-
-
-def read_records(
-    path: Path,
-    kind: Kind,
-    *,
-    labels: Mapping[str, str] | None = None,
-    names: Mapping[str, str] | None = None,
-    duration: float | None = None,
-) -> tuple[tuple[Any, ...], list[Problem]]:
-    """Read a CSV of records; return the valid ones of ``kind`` and *every* problem, each with its row.
-
-    ``labels`` maps raw names of classes to class names; a name it lacks is a problem. ``names`` are what the file calls
-    columns, where not as the kind does. ``duration`` (seconds) bounds the times. Rows of other kinds are passed over.
-    """
-    names = names or {}
-    rows, problems = read_table(path, [names.get(column, column) for column in kind.required])
-    others = set(registry.names("annotations")) - {kind.name}
-    records = []
-    for number, cells in rows:
-        if cells.get(KIND) in others:
-            continue
-        try:
-            records.append(kind.parse(Row(cells, names, labels), duration))
-        except UserError as error:
-            problems += [Problem(problem.what, f"{path}:{number}", problem.fix) for problem in error.problems]
-    return tuple(records), problems
 
 
 def read_table(path: Path, required: Sequence[str]) -> tuple[list[tuple[int, dict[str, str]]], list[Problem]]:

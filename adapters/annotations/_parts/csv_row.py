@@ -1,4 +1,4 @@
-"""A line of a CSV, as a kind of annotation reads it."""
+"""A record as a file has it, as a kind of annotation reads it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from etude.adapters.errors import UserError, nearest
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A line of a CSV. ``names`` are what this file calls columns, where not as the kind does; ``labels`` map what it calls
-    classes to their names, and know all of them."""
+    """The cells of a record by column, as a table has them. ``names`` are what this file calls columns, where not as the kind
+    does; ``labels`` map what it calls classes to their names, and know all of them."""
 
     cells: Mapping[str, str]
     names: Mapping[str, str] = field(default_factory=dict)
@@ -19,7 +19,7 @@ class Row:
 
     def text(self, column: str) -> str:
         """The cell, empty where there is no such column."""
-        return self.cells.get(self.names.get(column, column), "")
+        return self.cells.get(column, "")
 
     def number(self, column: str) -> float:
         """The number in a cell. Raises :class:`UserError` when there is none."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 class Mark:
     """A record as anybody can draw it: ``text`` from ``start`` to ``end`` in seconds, which are equal for a point in time.
 
-    ``pitch`` is a MIDI number, ``confidence`` a probability; ``instrument`` is what sounds, where ``text`` does not say it."""
+    ``pitch`` is a MIDI number, ``confidence`` a probability, ``instrument`` what plays it."""
 
     start: float
     end: float

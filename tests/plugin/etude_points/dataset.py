@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from etude.adapters.annotations import Annotation, kind_of
 from etude.adapters.config import Location
 from etude.adapters.datasets import SPLITS, Dataset, DatasetConfig, Track
 from etude.adapters.errors import Problem, UserError
-from etude.adapters.formats.csv import read_records
+from etude.adapters.formats import Reading, read_annotation
 from etude.adapters.sound.audio import probe
 
 LABELS = ("low", "high")
@@ -48,7 +47,7 @@ class Clicks(Dataset):
                     continue
                 labels = {name: name for name in LABELS}
                 table = audio.with_suffix(".csv")
-                points, wrong = read_records(table, kind_of("points"), labels=labels, duration=info.duration)
-                problems += wrong
-                tracks.append(Track(f"{split}/{audio.stem}", audio, info, split, Annotation(points=points)))
+                read = read_annotation(table, Reading("points", labels, duration=info.duration))
+                problems += read.problems
+                tracks.append(Track(f"{split}/{audio.stem}", audio, info, split, read.annotation))
         return tracks, problems
