@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -26,7 +26,9 @@ AHEAD = 64
 """Items per process that are done before one that takes long, whose result comes first: memory does not grow further."""
 
 
-def each(start: Start[Item, Result], items: Iterable[Item], jobs: int, failed: Failed[Item, Result]) -> Iterator[Result]:
+def each(
+    start: Start[Item, Result], items: Iterable[Item], jobs: int, failed: Failed[Item, Result]
+) -> Generator[Result, None, None]:
     """The results of ``items`` in their order, of what ``start`` makes once, or once in each of ``jobs`` processes.
 
     An exception, or the end of its process, makes an item ``failed``; ``str(item)`` is where. For several processes, ``start``,
@@ -104,7 +106,7 @@ class _Worker:
 
 def _in_processes(
     start: Start[Item, Result], items: Iterable[Item], jobs: int, failed: Failed[Item, Result]
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     rest, packed = enumerate(items), pickle.dumps(start)
     idle: list[_Worker] = []
     busy: dict[Any, _Worker] = {}
