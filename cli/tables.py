@@ -20,8 +20,8 @@ Row = Mapping[str, str | float | None]
 class Table:
     """The table at ``path``: a CSV, or JSON lines where it is called so. It need not exist yet.
 
-    All rows of a recording are written at once; of a recording that was not written to its end, the table has none. Raises
-    :class:`UserError` for a file that holds anything else.
+    All rows of a recording are written at once, or none: a line that was cut off takes those of its recording with it. Raises
+    :class:`UserError` for a file that holds anything else, and one that cannot be written.
     """
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
@@ -56,9 +56,15 @@ class Table:
         """Add the rows of ``recording``, or one of its name only where there are none: it is done all the same."""
         make_folder(self.path.parent)
         own = [{FILE: str(recording), **row} for row in rows or [{}]]
-        written = self._written(own, head=not self.path.exists())
-        with self.path.open("ab") as file:
-            file.write(written)
+        size = self.path.stat().st_size if self.path.exists() else 0
+        try:
+            with self.path.open("ab") as file:
+                file.write(self._written(own, head=not size))
+        except OSError as error:
+            if self.path.exists():
+                os.truncate(self.path, size)
+            what, fix = f"cannot be written: {error.strerror}", "free some space or name another place"
+            raise UserError(what, where=str(self.path), fix=fix) from None
         self._files.add(os.path.abspath(recording))
 
     def _parsed(self, text: str) -> list[Row]:
