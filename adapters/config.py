@@ -68,8 +68,13 @@ def _locate(value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationI
     return beside
 
 
+def as_written(place: str) -> str:
+    """What a recipe says for ``place``."""
+    return getattr(place, "written", place)
+
+
 def _dumped(place: str, info: FieldSerializationInfo) -> str:
-    return getattr(place, "written", place) if info.context == AS_WRITTEN else str(place)
+    return as_written(place) if info.context == AS_WRITTEN else str(place)
 
 
 BESIDE = "beside"
