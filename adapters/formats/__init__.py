@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from etude.adapters import registry
 from etude.adapters.annotations import Annotation, Kind, Layer, Row, alike, kind_of
 from etude.adapters.errors import Problem, UserError
+from etude.adapters.formats._parts.text import listed
 from etude.adapters.storage.atomic import replace_file
 
 START_BYTES = 65_536
@@ -63,9 +64,9 @@ class Contents:
     """
 
     entries: list[Entry] = field(default_factory=list)
-    kinds: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     notices: list[Problem] = field(default_factory=list)
+    kinds: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +168,7 @@ def read_annotation(path: Path, how: Reading | None = None) -> Read:
     layers = {name: Layer(tuple(found)) for name, found in records.items()}
     for name, layer in layers.items():
         for names in alike(kind_of(name).classes(layer)):
-            what = f"{' and '.join(map(repr, names))} differ only in case, spaces or Unicode form"
+            what = f"{listed(names)} differ only in case, spaces or Unicode form"
             problems.append(Problem(what, str(path), "write one of them everywhere, or map them in data.labels"))
     return Read(Annotation(layers), problems, notices)
 

@@ -12,7 +12,7 @@ from etude.adapters.errors import Problem, UserError
 from etude.adapters.formats import Contents, Entry, Format, Origin, Reading
 from etude.adapters.formats._parts.columns import column_names, convert, missing
 from etude.adapters.formats._parts.dialect import Rows, parse_table, separator
-from etude.adapters.formats._parts.text import first_line, number
+from etude.adapters.formats._parts.text import first_line, to_number
 
 KIND = "kind"
 """The first column of a table of several kinds."""
@@ -31,7 +31,7 @@ class Csv(Format):
         """Text whose first line has names of columns and no number."""
         line = first_line(start)
         cells = [cell.strip(' "') for cell in line.split(separator(line))]
-        return any(cell.isidentifier() for cell in cells) and all(number(cell) is None for cell in cells)
+        return any(cell.isidentifier() for cell in cells) and all(to_number(cell) is None for cell in cells)
 
     def read(self, path: Path, how: Reading) -> Contents:
         """See :class:`Format`. Each row is a record of the kind in its column ``kind``, if there is one."""
@@ -39,7 +39,7 @@ class Csv(Format):
         if not self.holds(kind):
             raise UserError(f"is a table, which holds no {kind.plural}", fix="choose another format")
         table = parse_table(path)
-        if any(number(cell) is not None for cell in table.header):
+        if any(to_number(cell) is not None for cell in table.header):
             raise UserError("has no header line", where=":1", fix=f"add one such as {','.join(kind.columns)}")
         names = column_names(table, kind, how.columns)
         names = {name: names.get(name, name) for name in table.header if name in names or name not in names.values()}

@@ -10,7 +10,7 @@ from etude.adapters.annotations import Kind
 from etude.adapters.errors import Problem, UserError, nearest
 from etude.adapters.formats._parts import pitch
 from etude.adapters.formats._parts.dialect import Table
-from etude.adapters.formats._parts.text import listed, number
+from etude.adapters.formats._parts.text import listed, to_number
 
 ALIASES: dict[str, tuple[str, ...]] = {
     "onset_time": ("onset", "start", "start_time", "begin", "begin_time", "time"),
@@ -99,11 +99,11 @@ def convert(rows: Sequence[dict[str, str]]) -> list[str]:
             cells[column] = _seconds(cells[column])
     if DURATION in columns:
         for cells in rows:
-            start, duration = number(cells["onset_time"]), number(cells[DURATION])
+            start, duration = to_number(cells["onset_time"]), to_number(cells[DURATION])
             cells["offset_time"] = cells[DURATION] if start is None or duration is None else repr(start + duration)
     if FREQUENCY in columns:
         for cells in rows:
-            midi = pitch.of_hz(number(cells[FREQUENCY]) or 0.0)
+            midi = pitch.of_hz(to_number(cells[FREQUENCY]) or 0.0)
             cells["pitch"] = repr(midi) if midi is not None else cells[FREQUENCY] and f"{cells[FREQUENCY]} Hz"
     named = [cells for cells in rows if pitch.of_name(cells.get("pitch", "")) is not None]
     if pitch.german([cells["pitch"] for cells in named]):
