@@ -65,7 +65,7 @@ class Elan(Format):
                 slots += [start, max(round(1000 * mark.end), start + 1)]
                 names = {f"TIME_SLOT_REF{end}": f"ts{len(slots) - 2 + end}" for end in (1, 2)}
                 name = f"a{len(slots) // 2}"
-                one = SubElement(SubElement(part, "ANNOTATION"), "ALIGNABLE_ANNOTATION", ANNOTATION_ID=name, **names)
+                one = SubElement(SubElement(part, "ANNOTATION"), "ALIGNABLE_ANNOTATION", {"ANNOTATION_ID": name, **names})
                 SubElement(one, "ANNOTATION_VALUE").text = mark.text
         for time, slot in sorted((time, slot) for slot, time in enumerate(slots, start=1)):
             SubElement(order, "TIME_SLOT", TIME_SLOT_ID=f"ts{slot}", TIME_VALUE=str(time))

@@ -51,7 +51,7 @@ def column_names(table: Table, kind: Kind, given: Mapping[str, str]) -> dict[str
     names = {name: column for column, name in given.items() if name in named}
     known = set(given)
     wanted = [column for column in dict.fromkeys([*kind.columns, *OPTIONAL]) if column not in given]
-    sources = [(column, (column,), column) for column in wanted]
+    sources: list[tuple[str, tuple[str, ...], str]] = [(column, (column,), column) for column in wanted]
     sources += [(column, ALIASES.get(column, ()), column) for column in wanted]
     sources += [("offset_time", DURATIONS, DURATION), ("pitch", HERTZ, FREQUENCY), ("pitch", VAGUE, "")]
     for column, others, read in sources:
@@ -72,8 +72,8 @@ def column_names(table: Table, kind: Kind, given: Mapping[str, str]) -> dict[str
             table.read_as.append(f"'{name}' as {column}" + (" in Hz" if read == FREQUENCY else ""))
     lacking = [column for column in kind.required if column not in known]
     lacking += kind.some_of[:1] if not known.intersection(kind.some_of) else []
-    others = {fold(name) for name in named if name not in names}
-    slips = [c for c in kind.columns if c not in (*known, *lacking) and get_close_matches(c, others, 1, MISSPELT)]
+    unknown = {fold(name) for name in named if name not in names}
+    slips = [c for c in kind.columns if c not in (*known, *lacking) and get_close_matches(c, unknown, 1, MISSPELT)]
     problems += [missing(column, named) for column in (*lacking, *slips)]
     if problems:
         raise UserError(problems)

@@ -53,3 +53,8 @@ def in_hertz(texts: Sequence[str], where: str) -> bool:
         return False
     fix = "call the column pitch (MIDI numbers) or pitch_hz"
     raise UserError(f"the values of {where} may be MIDI numbers or Hz", fix=fix)
+
+
+def to_hz(midi: float) -> float:
+    """The frequency of a MIDI number."""
+    return 440.0 * 2 ** ((midi - 69) / 12)

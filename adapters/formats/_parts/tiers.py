@@ -82,14 +82,14 @@ def contents(tiers: Sequence[Tier], how: Reading, what: str) -> Contents:
                     what = f"has {alone} of {len(values)} marks of the tier '{tier.name}' at times of their own"
                     found.notices.append(Problem(what, fix="check that each is a record of its own"))
         found.entries += [Entry(kind.cells(mark), place) for mark, place in marks]
-    for name, own in kinds.items():
-        found.entries += [Entry(kind_of(name).cells(mark), place, name) for tier in own for mark, place in tier.marks]
+    for name, others in kinds.items():
+        found.entries += [Entry(kind_of(name).cells(mark), place, name) for tier in others for mark, place in tier.marks]
     return found
 
 
 def _roles(tiers: Sequence[Tier], filled: Sequence[Tier], kind: Kind, how: Reading) -> dict[str, list[tuple[str, Tier]]]:
     """Column of the kind -> the tiers that hold it, each with the number of those that it belongs to."""
-    roles: dict[str, list[tuple[str, Tier]]] = {role: [] for role in (kind.label, *(VALUES if kind.pitched else ()))}
+    roles: dict[str, list[tuple[str, Tier]]] = {role: [] for role in _columns(kind)}
     problems = [Problem(f"no tier holds the {role}", fix=nearest(role, roles)) for role in how.tiers if role not in roles]
     for role, name in how.tiers.items():
         chosen = [("" if tier.name == name else tier.number, tier) for tier in tiers if name in (tier.name, tier.base)]
@@ -108,10 +108,15 @@ def _roles(tiers: Sequence[Tier], filled: Sequence[Tier], kind: Kind, how: Readi
     return roles
 
 
+def _columns(kind: Kind) -> tuple[str, ...]:
+    """What tiers can hold of a kind."""
+    return (kind.label, *(VALUES if kind.pitched else ()))
+
+
 def _role(tier: Tier, kind: Kind, alone: bool) -> str | None:
     """What a tier holds: its name says so, or its texts where the name may be that of anything or the tier is ``alone``."""
     name = fold(tier.base)
-    for role in (kind.label, *(VALUES if kind.pitched else ())):
+    for role in _columns(kind):
         if name in (role, *ALIASES.get(role, ())) or (role == "pitch" and name in HERTZ):
             return role
     if not (name in (kind.name, *VAGUE) or (alone and name not in registry.names("annotations"))):
