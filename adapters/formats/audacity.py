@@ -22,8 +22,8 @@ LOWEST = 12.0
 
 
 class Audacity(Format):
-    """Start, end and ``class pitch``, separated by tabs; where only some records have a pitch, in a line of frequencies. What
-    holds for the whole recording comes first, after the name of its kind: ``tags: cello``."""
+    """Start, end and ``class pitch``, separated by tabs; where only some records have a pitch, in a line of frequencies. Kinds
+    without pitches have their name before the class, ``tags: cello``; what holds for the whole recording comes first."""
 
     suffix = ".txt"
 
@@ -47,12 +47,12 @@ class Audacity(Format):
                 marks.append((Mark(one, other, label.strip()), f":{line}"))
             elif marks and one > 0 < other:  # a band that is open to one side has -1 there
                 marks[-1] = replace(marks[-1][0], pitch=pitch.of_hz(math.sqrt(one) * math.sqrt(other))), marks[-1][1]
-        wholes = [other for other in map(kind_of, registry.names("annotations")) if other.whole and other is not kind]
+        others = [other for other in map(kind_of, registry.names("annotations")) if _prefix(other) and other is not kind]
         own = []
         for mark, place in marks:
-            if whole := next((whole for whole in wholes if mark.text.startswith(_prefix(whole))), None):
-                cells = whole.cells(replace(mark, text=mark.text.removeprefix(_prefix(whole))))
-                found.entries.append(Entry(cells, place, whole.name))
+            if named := next((other for other in others if mark.text.startswith(_prefix(other))), None):
+                cells = named.cells(replace(mark, text=mark.text.removeprefix(_prefix(named))))
+                found.entries.append(Entry(cells, place, named.name))
             else:
                 own.append((replace(mark, text=mark.text.removeprefix(_prefix(kind))), place))
         if kind.pitched and (pitched := _with_pitches([mark for mark, _ in own], how)):
@@ -68,7 +68,7 @@ class Audacity(Format):
             marks = kind.marks(layer, origin.duration)
             everywhere = all(mark.pitch is not None for mark in marks)
             for mark in marks:
-                text = f"{_prefix(kind) if kind.whole else ''}{one_line(mark.text)}"
+                text = f"{_prefix(kind)}{one_line(mark.text)}"
                 times = f"{mark.start:.6f}\t{mark.end:.6f}"
                 lines.append(f"{times}\t{text} {mark.pitch:g}\n" if everywhere else f"{times}\t{text}\n")
                 if mark.pitch is not None and not everywhere:
@@ -77,7 +77,8 @@ class Audacity(Format):
 
 
 def _prefix(kind: Kind) -> str:
-    return f"{kind.name}: "
+    """What tells the labels of other kinds from notes."""
+    return "" if kind.pitched else f"{kind.name}: "
 
 
 def _with_pitches(marks: Sequence[Mark], how: Reading) -> list[Mark]:
