@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from etude.cli import data_init
+
+if TYPE_CHECKING:
+    from etude.adapters.datasets import Track
 
 MOST_LISTED = 60
 """Of more classes, only the number and the sizes are shown."""
 
 app = typer.Typer(no_args_is_help=True, help="Look at data sets.")
+
+
+app.command("init")(data_init.init)
 
 
 @app.callback()
@@ -20,16 +29,10 @@ def group() -> None:
 
 @app.command("check")
 def check(
-    recipe: Annotated[str, typer.Argument(help="Recipe file or packaged recipe, or a manifest CSV.")],
+    recipe: Annotated[str, typer.Argument(help="Recipe file or packaged recipe, manifest CSV, or folder.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="section.field=value")] = None,
 ) -> None:
     """Read all labels and all audio; report every problem at once, then what the data set holds."""
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    from etude.adapters.annotations import kind_of
     from etude.adapters.errors import UserError
     from etude.adapters.model.build import named_dataset
 
@@ -40,6 +43,19 @@ def check(
         typer.echo(f"notice: {notice}", err=True)
     if problems:
         raise UserError(problems)
+    print_dataset(tracks)
+    typer.echo(f"licence: {dataset.licence}; no problems found")
+
+
+def print_dataset(tracks: Sequence[Track]) -> None:
+    """A table of what there is, split by split."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from etude.adapters.annotations import kind_of
+
     table = Table("split", box=SIMPLE_HEAD, pad_edge=False)
     kinds = [kind_of(name) for name in sorted(set[str]().union(*(track.annotation for track in tracks)))]
     for column in ("recordings", "minutes", *(kind.plural for kind in kinds if not kind.whole)):
@@ -54,7 +70,6 @@ def check(
         listed = [_listed(Counter(name for layer in layers[kind] for name in kind.counts(layer))) for kind in kinds]
         table.add_row(split, str(len(own)), f"{minutes:.1f}", *totals, *map(escape, listed))
     Console().print(table)
-    typer.echo(f"licence: {dataset.licence}; no problems found")
 
 
 def _listed(counts: Counter[str]) -> str:

@@ -13,7 +13,7 @@ import typer
 def evaluate(
     adapter: Annotated[Path, typer.Argument(help="Adapter folder.")],
     data: Annotated[
-        str | None, typer.Argument(help="Manifest CSV or recipe with the data; the adapter's own recipe by default.")
+        str | None, typer.Argument(help="Manifest CSV, folder or recipe with the data; its own by default.")
     ] = None,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,

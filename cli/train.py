@@ -9,7 +9,7 @@ import typer
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="Recipe file, or the name of a packaged recipe.")],
+    recipe: Annotated[str, typer.Argument(help="Recipe file, name of a packaged recipe, or folder of labelled recordings.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="section.field=value, e.g. train.lr=1e-3")] = None,
     out: Annotated[Path | None, typer.Option(help="Where the adapter goes; NAME-adapter by default.")] = None,
     run: Annotated[Path | None, typer.Option(help="Folder of the run: checkpoint, logs, plots; runs/NAME by default.")] = None,

@@ -34,6 +34,8 @@ class Track:
     """How much it counts in a loss, compared with the other recordings of a batch; above 0."""
     soft: bool = False
     """Whether the confidences of its annotation are probabilities to learn, rather than remarks on what is certain."""
+    group: str = ""
+    """What it has in common with other recordings: session, player, instrument or take; empty where that is not known."""
 
 
 class DatasetConfig(StrictModel):

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from etude.adapters.config import Location
 from etude.adapters.datasets import SPLITS, Dataset, DatasetConfig, Split, Track
-from etude.adapters.datasets.manifest import LabelledFile, doubled, read_tracks
+from etude.adapters.datasets._parts.labelled import LabelledFile, doubled, read_tracks
 from etude.adapters.errors import Problem
+from etude.adapters.formats import Reading
 
 LABELS = {
     "chanyin": "vibrato",
@@ -62,9 +63,9 @@ class GuzhengTech99(Dataset):
             found, wrong = _pair(root, split)
             files.extend(found)
             problems.extend(wrong)
-        tracks, wrong = read_tracks(files, LABELS, {"technique": "IPT", "pitch": "note"})
-        self.notices = doubled(tracks)
-        return tracks, problems + wrong
+        read = read_tracks(files, Reading(labels=LABELS, columns={"technique": "IPT", "pitch": "note"}))
+        self.notices = doubled(read.tracks)
+        return read.tracks, problems + read.problems
 
 
 def _pair(root: Path, split: Split) -> tuple[list[LabelledFile], list[Problem]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from etude.adapters import registry
-from etude.adapters.annotations import Annotation, Kind, Layer, Row, alike, kind_of
+from etude.adapters.annotations import Annotation, Kind, Row, alike, kind_of
 from etude.adapters.errors import Problem, UserError
 from etude.adapters.formats._parts.text import listed
 from etude.adapters.storage.atomic import replace_file
@@ -83,6 +83,8 @@ class Format(ABC):
 
     suffix: ClassVar[str]
     """What the names of its files end in."""
+    other_suffixes: ClassVar[tuple[str, ...]] = ()
+    """What else they may end in."""
 
     def holds(self, kind: Kind) -> bool:
         """Whether it can hold records of ``kind``."""
@@ -134,7 +136,10 @@ def recognise(path: Path) -> Format:
         reason = getattr(error, "strerror", None) or str(error)
         raise UserError(f"cannot be read: {reason}", where=str(path), fix="check the path") from None
     formats = [format_of(name) for name in readable()]
-    for known in (lambda one: one.recognises(start), lambda one: one.suffix.lower() == path.suffix.lower()):
+    for known in (
+        lambda one: one.recognises(start),
+        lambda one: path.suffix.lower() in (one.suffix.lower(), *one.other_suffixes),
+    ):
         if found := next(filter(known, formats), None):
             return found
     what = "is empty" if not start.strip() else "is no annotation in a format that is known"
@@ -157,7 +162,7 @@ def read_annotation(path: Path, how: Reading | None = None) -> Read:
     problems, notices = (
         [Problem(one.what, f"{path}{one.where}", one.fix) for one in found] for found in (contents.problems, contents.notices)
     )
-    records: dict[str, list[Any]] = {name: [] for name in (how.kind, *contents.kinds)}
+    records: dict[str, list[Any]] = {name: [] for name in contents.kinds}
     for entry in contents.entries:
         name = entry.kind or how.kind
         row = Row(entry.cells, how.columns, how.labels if name == how.kind else None)
@@ -165,12 +170,11 @@ def read_annotation(path: Path, how: Reading | None = None) -> Read:
             records.setdefault(name, []).append(kind_of(name).parse(row, how.duration))
         except UserError as error:
             problems += [Problem(problem.what, f"{path}{entry.place}", problem.fix) for problem in error.problems]
-    layers = {name: Layer(tuple(found)) for name, found in records.items()}
-    for name, layer in layers.items():
-        for names in alike(kind_of(name).classes(layer)):
+    for name, found in records.items():
+        for names in alike(map(kind_of(name).class_of, found)):
             what = f"{listed(names)} differ only in case, spaces or Unicode form"
             problems.append(Problem(what, str(path), "write one of them everywhere, or map them in data.labels"))
-    return Read(Annotation(layers), problems, notices)
+    return Read(Annotation(records or {how.kind: []}), problems, notices)
 
 
 def left_out(format: str, kinds: Iterable[str], where: str) -> list[Kind]:

@@ -26,6 +26,7 @@ class Midi(Format):
     """
 
     suffix = ".mid"
+    other_suffixes = (".midi",)
 
     def holds(self, kind: Kind) -> bool:
         """See :class:`Format`."""

@@ -29,8 +29,15 @@ TASKS = {
 
 
 def read_recipe(path: str | Path) -> tuple[str, str]:
-    """The text of a recipe file, or of a packaged recipe by name, and the file's name. Raises :class:`UserError`."""
+    """The text of a recipe file, of a packaged recipe by name or for a folder of recordings, and the file's name.
+
+    Raises :class:`UserError`.
+    """
     file = Path(path)
+    if os.path.isdir(file):
+        from etude.adapters.recipe.starter import starter
+
+        return starter(file).text, str(path)
     if not os.path.isfile(file):
         known = packaged()
         if file.stem not in known or (file.parent != Path() and file.parent.name != "recipes"):
