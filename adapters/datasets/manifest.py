@@ -14,7 +14,7 @@ from pathlib import Path
 
 from etude.adapters.config import Location
 from etude.adapters.datasets import SPLITS
-from etude.adapters.datasets._parts.labelled import LabelledConfig, LabelledFile, LabelledFiles
+from etude.adapters.datasets._parts.labelled import LabelledConfig, LabelledFile, LabelledFiles, unlisted
 from etude.adapters.datasets._parts.splits import SPLIT_NAMES
 from etude.adapters.errors import Problem, nearest
 from etude.adapters.formats.csv import read_table
@@ -78,6 +78,7 @@ class ManifestDataset(LabelledFiles):
             files.append(LabelledFile(row["audio"], audio, events, split, weight or 1.0, tags, group, where))
             licences.add(row.get("licence") or self.config.licence)
         self.licence = " AND ".join(sorted(licences)) or self.config.licence
+        self.notices += unlisted(files)
         return files, problems
 
 
