@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from etude.adapters.datasets import Split
-from etude.adapters.datasets.manifest import SPLIT_NAMES
+from etude.adapters.datasets._parts.splits import SPLIT_NAMES
 from etude.adapters.errors import UserError
 from etude.adapters.sound.audio import SUFFIXES
 
