@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etude.adapters import registry
+from etude.adapters.annotations._parts.alike import alike as alike
 from etude.adapters.annotations._parts.csv_row import Row as Row
 from etude.adapters.annotations._parts.shown import CardWords as CardWords
 from etude.adapters.annotations._parts.shown import Mark as Mark
@@ -175,6 +176,8 @@ class Kind(ABC):
     """What a CSV of its records always has; empty where none can hold them."""
     required: ClassVar[tuple[str, ...]] = ()
     """Those of them without which a CSV cannot be read."""
+    some_of: ClassVar[tuple[str, ...]] = ()
+    """Columns of which it must have one more at least."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -233,6 +236,10 @@ class Kind(ABC):
     def plain(self, layer: Layer) -> Any:
         """The layer as JSON holds it, also of a recording that nobody annotated."""
         return [asdict(record) for record in layer]
+
+    def plain_cells(self, record: Mapping[str, Any]) -> dict[str, str]:
+        """What :meth:`parse` reads of a record in a :meth:`plain` layer, whose values are texts, numbers or ``None``."""
+        return {name: "" if value is None else str(value) for name, value in record.items()}
 
     def summary(self, layer: Layer) -> str:
         """What was found, in a few words."""

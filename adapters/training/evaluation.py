@@ -138,7 +138,10 @@ def evaluate(
         model = build_trained(trained, weights).to(find_device(device))
     manifest, where = trained.manifest, str(trained.folder / RECIPE)
     classes = {head_kind(head).name: own for head, own in reversed(manifest.labels.items())}
-    dataset = build_dataset(data_recipe(trained.recipe, where)) if data is None else named_dataset(str(data), classes=classes)
+    if data is None:
+        dataset = build_dataset(data_recipe(trained.recipe, where, trained.home))
+    else:
+        dataset = named_dataset(str(data), classes=classes)
     tracks = dataset.tracks(chosen)
     check_labels(manifest.labels, dataset, (track.annotation for track in tracks), str(data or "data"))
     windows = WindowSet(tracks, model.backbone, trained_recipe(trained).overlap)

@@ -29,7 +29,7 @@ def files_in(folder: Path) -> tuple[list[Path], list[Path]]:
         raise UserError(
             "is a file, not a folder" if folder.exists() else "no such folder", where=str(folder), fix="check the path"
         )
-    suffixes = {suffix for name in readable() for suffix in (format_of(name).suffix, *format_of(name).other_suffixes)}
+    suffixes = {end.lower() for name in readable() for end in (format_of(name).suffix, *format_of(name).other_suffixes)}
     audio: list[Path] = []
     notes: list[Path] = []
     for place, folders, names in os.walk(folder, followlinks=True):

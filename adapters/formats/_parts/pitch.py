@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from etude.adapters.errors import UserError
-from etude.adapters.formats._parts.text import number
+from etude.adapters.formats._parts.text import to_number
 
 NAME = re.compile(r"([A-Ha-h])(##|bb|♯|♭|#|b)?(-?\d)")
 SEMITONES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11, "H": 11}
@@ -31,7 +31,7 @@ def of_name(text: str) -> float | None:
 
 def of_text(text: str) -> float | None:
     """The number that a text is, or the MIDI number of the note that it names, if it is one of these."""
-    value = number(text)
+    value = to_number(text)
     return of_name(text) if value is None else value
 
 
@@ -46,10 +46,15 @@ def in_hertz(texts: Sequence[str], where: str) -> bool:
 
     Raises :class:`UserError` where they may be either; ``where`` has them.
     """
-    values = [value for text in texts if (value := number(text)) is not None]
+    values = [value for text in texts if (value := to_number(text)) is not None]
     if max(values, default=0.0) > HIGHEST:
         return True
     if all(value.is_integer() for value in values):
         return False
     fix = "call the column pitch (MIDI numbers) or pitch_hz"
     raise UserError(f"the values of {where} may be MIDI numbers or Hz", fix=fix)
+
+
+def to_hz(midi: float) -> float:
+    """The frequency of a MIDI number."""
+    return 440.0 * 2 ** ((midi - 69) / 12)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+from collections.abc import Iterable
 from pathlib import Path
 
 from etude.adapters.errors import UserError
@@ -22,15 +23,19 @@ def first_line(start: bytes) -> str:
 
 
 def read_text(path: Path) -> str:
-    """A text file in UTF-8, or in UTF-16 if it says so. Raises :class:`UserError` for another one, and :class:`OSError`."""
+    """A text file in UTF-8, or in UTF-16 if it says so, with line ends as here.
+
+    Raises :class:`UserError` for another one, :class:`OSError` where it cannot be read.
+    """
     content = path.read_bytes()
     try:
-        return content.decode("utf-16" if content.startswith(UTF_16) else "utf-8-sig")
+        text = content.decode("utf-16" if content.startswith(UTF_16) else "utf-8-sig")
     except UnicodeDecodeError:
         raise UserError("is not a UTF-8 text file", fix="save it as UTF-8") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def number(text: str | None) -> float | None:
+def to_number(text: str | None) -> float | None:
     """The number that a text is, if it is one."""
     try:
         return float(text or "")
@@ -43,7 +48,7 @@ def one_line(text: str) -> str:
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
 
-def listed(names: list[str]) -> str:
+def listed(names: Iterable[str]) -> str:
     """Names in quotes, the last after 'and'."""
     quoted = [f"'{name}'" for name in names]
     return " and ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)
