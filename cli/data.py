@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from etude.cli import data_init
+from etude.cli import data_convert, data_init
 
 if TYPE_CHECKING:
     from etude.adapters.datasets import Track
@@ -20,6 +20,7 @@ app = typer.Typer(no_args_is_help=True, help="Look at data sets.")
 
 
 app.command("init")(data_init.init)
+app.command("convert")(data_convert.convert)
 
 
 @app.callback()

@@ -21,8 +21,8 @@ from etude.adapters.formats.csv import read_table
 
 LABELS = {"events": "event file", "tags": "tag"}
 """Column -> what it holds."""
-NO_TAGS = "-"
-"""In the column ``tags``: none of them holds."""
+NO_TAGS, TAG_SEPARATOR = "-", ";"
+"""In the column ``tags``: none of them holds, and what stands between them."""
 
 
 class ManifestConfig(LabelledConfig):
@@ -84,7 +84,7 @@ class ManifestDataset(LabelledFiles):
 
 def _tags(text: str) -> tuple[str, ...] | None:
     """The tags in a cell; ``None`` if nobody said."""
-    names = tuple(name.strip() for name in text.split(";") if name.strip())
+    names = tuple(name.strip() for name in text.split(TAG_SEPARATOR) if name.strip())
     return (() if names == (NO_TAGS,) else names) if names else None
 
 
