@@ -3,8 +3,8 @@
     python benchmarks/predict_jobs.py --json                  # MERT-95M geometry: minutes
     python benchmarks/predict_jobs.py --geometry whisper-tiny
 
-One process computes with all cores, each of several with its share. The time is that of the whole command's work: loading the
-adapter in every process, decoding, resampling, backbone with LoRA in the last 3 blocks, heads, events. What is found is compared.
+One process computes with all cores, each of several with its share. The time is that of all of it: loading the adapter in every
+process, decoding, resampling, backbone with LoRA in the last 3 blocks, heads, events. What is found is compared.
 """
 
 from __future__ import annotations
