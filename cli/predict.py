@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from etude.cli.ledger import Ledger
     from etude.cli.outputs import Outputs, Recording
 
-SOME_FAILED = 3
-"""The exit code when some of many recordings failed."""
-
 
 def predict(
     adapter: Annotated[Path, typer.Argument(help="Adapter folder.")],
@@ -54,19 +51,18 @@ def predict(
     from etude.cli.finders import PRINTED, finders, known_formats
     from etude.cli.folders import check_writable
     from etude.cli.ledger import Ledger
+    from etude.cli.outcome import conclude
     from etude.cli.outputs import Done, Outputs, Recording
     from etude.cli.printed import PrintedCsv, PrintedJson
     from etude.cli.progress import progress
-    from etude.cli.recordings import expand, result_names
+    from etude.cli.recordings import check_options, expand, refuse_existing, result_names, tell_skipped
 
     wanted = known_formats(to or ([] if as_json or sort_into else ["csv"]))
-    for together, what, option, fix in (
-        (as_json and PRINTED in wanted, "both print to standard output", "--json --to -", "leave one of them out"),
-        (skip_existing and force, "contradict each other", "--skip-existing --force", "leave one of them out"),
-        (link and sort_into is None, "says how to sort recordings, but not where", "--link", "add --sort-into FOLDER"),
-    ):
-        if together:
-            raise UserError(what, where=option, fix=fix)
+    if as_json and PRINTED in wanted:
+        raise UserError("both print to standard output", where="--json --to -", fix="leave one of them out")
+    if link and sort_into is None:
+        raise UserError("says how to sort recordings, but not where", where="--link", fix="add --sort-into FOLDER")
+    check_options(skip_existing, force)
     say = partial(typer.echo, err=as_json or PRINTED in wanted)
     files, paths = expand(recordings), [adapter, *(others or [])]
     found = finders(paths, wanted, partial(typer.echo, err=True))
@@ -81,11 +77,11 @@ def predict(
     chosen = list(map(Recording, files, result_names(files, ledger.reserved)))
     if skip_existing:
         chosen = incomplete(outputs, ledger, chosen)
-        say(f"{len(files) - len(chosen)} of {len(files)} recordings have their results and are skipped")
+        tell_skipped(say, len(files) - len(chosen), len(files))
         if not chosen:
             return
     elif not force:
-        check_new(outputs, ledger, chosen)
+        refuse_existing(existing(outputs, ledger, chosen))
     if plot:
         tell_undrawable([*(lane for finder in found.values() for lane in finder.lanes), *(one.path.stem for one in chosen)])
     with progress("loading the adapter", 1):
@@ -96,12 +92,7 @@ def predict(
         for done in results:
             ledger.add(done)
             advance(1)
-    if ledger.failed == len(files):
-        raise UserError(ledger.problems)
-    if ledger.failed:
-        for problem in ledger.problems:
-            typer.echo(f"error: {problem}", err=True)
-        raise typer.Exit(SOME_FAILED)
+    conclude(ledger.problems, ledger.failed, len(files))
 
 
 def incomplete(outputs: Outputs, ledger: Ledger, recordings: list[Recording]) -> list[Recording]:
@@ -111,14 +102,10 @@ def incomplete(outputs: Outputs, ledger: Ledger, recordings: list[Recording]) ->
     return [one for one in recordings if not (outputs.complete(one) and all(table.has(one.path) for table in ledger.tables))]
 
 
-def check_new(outputs: Outputs, ledger: Ledger, recordings: list[Recording]) -> None:
-    """Raise :class:`UserError` where a result of ``recordings`` exists."""
-    existing = [path for one in recordings for path in outputs.existing(one)]
-    existing += [table.path for table in ledger.tables if any(table.has(one.path) for one in recordings)]
-    if existing:
-        more = f", and so do {len(existing) - 1} more results" if len(existing) > 1 else ""
-        fix = "pass --force to replace, --skip-existing to go on, or name another folder with --out"
-        raise UserError(f"exists already{more}", where=str(existing[0]), fix=fix)
+def existing(outputs: Outputs, ledger: Ledger, recordings: list[Recording]) -> list[Path]:
+    """Results of ``recordings`` that exist."""
+    found = [path for one in recordings for path in outputs.existing(one)]
+    return found + [table.path for table in ledger.tables if any(table.has(one.path) for one in recordings)]
 
 
 def tell_undrawable(names: list[str]) -> None:

@@ -1,10 +1,10 @@
-"""The recordings that a command line names, and names for what is made of them."""
+"""The recordings that a command line names, names for what is made of them, and what becomes of results that exist."""
 
 from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from etude.adapters.errors import Problem, UserError
@@ -52,3 +52,22 @@ def result_names(files: Sequence[Path], taken: Collection[str] = ()) -> list[str
         if len(different) == len(names):  # casefold: many file systems take A.csv for a.csv
             return names
     return [str(path) for path in paths]
+
+
+def check_options(skip_existing: bool, force: bool) -> None:
+    """Raise :class:`UserError` for options that contradict each other."""
+    if skip_existing and force:
+        raise UserError("contradict each other", where="--skip-existing --force", fix="leave one of them out")
+
+
+def refuse_existing(paths: Sequence[Path]) -> None:
+    """Raise :class:`UserError` if there are any ``paths``, results that nobody asked to replace."""
+    if paths:
+        more = f", and so do {len(paths) - 1} more results" if len(paths) > 1 else ""
+        fix = "pass --force to replace, --skip-existing to go on, or name another folder with --out"
+        raise UserError(f"exists already{more}", where=str(paths[0]), fix=fix)
+
+
+def tell_skipped(say: Callable[[str], None], skipped: int, total: int) -> None:
+    """Say what is not computed."""
+    say(f"{skipped} of {total} recordings have their results and are skipped")
