@@ -35,7 +35,7 @@ def check(
 
     dataset = named_dataset(recipe, overrides or [])
     tracks, problems = dataset.check()
-    problems = [*problems, *dataset.check_audio(tracks)]
+    problems = [*problems, *dataset.check_audio(tracks), *dataset.leaks()]
     for notice in dataset.notices:
         typer.echo(f"notice: {notice}", err=True)
     if problems:
