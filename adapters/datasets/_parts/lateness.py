@@ -18,6 +18,8 @@ REACH = 40
 """Hops before and after a label: 200 ms."""
 CLIP = 5.0
 """Standard deviations of the strength: no loud onset speaks for the others."""
+LEAD = 0.5
+"""Hops by which the strength of a sudden onset is before it, since a window sees what begins in it."""
 EARLIEST = 0.05
 """Seconds; a label before that means a recording as a whole, or a note that was cut where it begins."""
 SMOOTH = np.array([1, 2, 3, 2, 1]) / 9
@@ -81,7 +83,7 @@ class Onsets:
         last = top + int(np.argmin(np.append(above[top:], False)))
         weights = mean[first:last] - height / 2
         centre = float(weights @ np.arange(first, last) / weights.sum())
-        return (REACH - centre) * HOP_SECONDS, height, (last - first) * HOP_SECONDS
+        return (REACH - centre - LEAD) * HOP_SECONDS, height, (last - first) * HOP_SECONDS
 
 
 def around(times: Iterable[float], strength: NDArray[np.float32], hop: float) -> Onsets:
