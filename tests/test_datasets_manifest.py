@@ -6,6 +6,7 @@ import soundfile
 from made_datasets import audio, whats
 from pydantic import ValidationError
 
+from etude.adapters.datasets._parts.survey import survey
 from etude.adapters.datasets.manifest import ManifestDataset
 from etude.adapters.datasets.note_phrases import NotePhrases
 from etude.adapters.errors import UserError
@@ -38,7 +39,7 @@ def test_a_manifest_gives_its_tracks(tmp_path):
     assert data.classes["notes"] == ("a", "b")
     assert data.licence == "unknown"
     assert data.notices == []
-    assert data.check_audio(data.check()[0]) == []
+    assert survey(data.check()[0]).problems == []
 
 
 def test_the_licence_is_the_union_over_the_rows(tmp_path):
@@ -178,6 +179,10 @@ def test_events_without_a_technique_are_notes_that_are_learned_as_such(tmp_path)
     assert data.classes == {"notes": ("note",)}
     assert [note.technique for track in data.check()[0] for note in track.annotation.notes] == ["note", "note"]
     assert "all are learned as 'note'" in whats(data.notices)
+    judged = manifest(tmp_path, techniques=["note"])
+    assert [note.technique for track in judged.check()[0] for note in track.annotation.notes] == ["note", "note"]
+    others = manifest(tmp_path, techniques=["a", "b"])
+    assert [note.technique for track in others.check()[0] for note in track.annotation.notes] == [None, None]
 
 
 def test_events_may_be_told_apart_by_what_plays_them(tmp_path):
@@ -249,7 +254,7 @@ def test_an_event_inside_a_longer_one_is_noticed_after_a_shorter_one(tmp_path):
     assert "same technique and pitch: 2, first at 0.1 s" in whats(data.notices)
 
 
-def test_check_audio_finds_what_headers_do_not_tell(tmp_path):
+def test_a_survey_finds_what_headers_do_not_tell(tmp_path):
     labelled(tmp_path, [("train", "0,1,a,60\n")] * 4 + [("test", "0,1,a,60\n")])
     samples = np.zeros(8000, np.float32)
     samples[4000] = np.nan
@@ -263,6 +268,6 @@ def test_check_audio_finds_what_headers_do_not_tell(tmp_path):
     data = manifest(tmp_path)
     tracks, problems = data.check()
     assert problems == []
-    nan, cut = data.check_audio(tracks)
+    nan, cut = survey(tracks).problems
     assert str(nan).startswith(f"{tmp_path}/1.wav: holds NaN or infinite samples at 0.50 s")
     assert str(cut).startswith(f"{tmp_path}/2.flac: cannot be decoded")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
@@ -14,11 +14,10 @@ from etude.adapters.annotations import Annotation
 from etude.adapters.config import StrictModel
 from etude.adapters.datasets._parts.equal_files import equal_files
 from etude.adapters.errors import Problem, UserError
-from etude.adapters.sound.audio import AudioInfo, read_window
+from etude.adapters.sound.audio import AudioInfo
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
-BLOCK_SECONDS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,7 @@ class Track:
     soft: bool = False
     """Whether the confidences of its annotation are probabilities to learn, rather than remarks on what is certain."""
     group: str = ""
-    """What it has in common with other recordings: session, player, instrument or take; empty where that is not known."""
+    """Session, player or take: recordings of one group belong in one split. Empty where it is not known."""
 
     @property
     def truth(self) -> Annotation:
@@ -128,14 +127,3 @@ class Dataset(ABC):
                 fix="add some, or name another split",
             )
         return found
-
-    def check_audio(self, tracks: Iterable[Track]) -> list[Problem]:
-        """Decode every recording, a block at a time: truncated files, samples that are not finite."""
-        problems: list[Problem] = []
-        for track in tracks:
-            try:
-                for start in range(0, track.info.frames, BLOCK_SECONDS * track.info.sample_rate):
-                    read_window(track.audio, start, BLOCK_SECONDS * track.info.sample_rate, track.info.sample_rate, track.info)
-            except UserError as error:
-                problems.extend(error.problems)
-        return problems

@@ -56,7 +56,8 @@ class Embedder:
             self.backbone = build_backbone(recipe.backbone)
             check_backbone(adapter, self.backbone)
         else:
-            recipe = parse_trained(*read_recipe(source), weights)
+            written = read_recipe(source)
+            recipe = parse_trained(written.text, written.where, weights, written.folder)
             self.backbone = build_backbone(recipe.backbone)
         self._overlap = recipe.overlap
         last = self.backbone.num_blocks

@@ -116,7 +116,7 @@ class LabelledFiles(Dataset):
         first = [file for file in files if file.split == "train"] or files
         rest = [file for file in files if file.split != "train"] if first is not files else []
         found = self._read(first, named if config.label in (None, "technique") else None)
-        label = config.label or ("technique" if named or found.problems else _told_by(found.tracks))
+        label = config.label or ("technique" if found.problems else _told_by(found.tracks, named))
         if label != "technique":
             found.tracks = [_relabelled(track, label, named or {}) for track in found.tracks]
         names = config.techniques or tuple(dict.fromkeys(named.values())) if named else _names(found.tracks, "notes")
@@ -168,11 +168,13 @@ def read_tracks(files: Iterable[LabelledFile], how: Reading) -> Found:
     return found
 
 
-def _told_by(tracks: Sequence[Track]) -> Literal["technique", "instrument", "none"]:
+def _told_by(tracks: Sequence[Track], names: Iterable[str] | None) -> Literal["technique", "instrument", "none"]:
+    """What tells events apart; ``names``, if given, are those that have classes."""
     notes = [note for track in tracks for note in track.annotation.notes]
-    if any(note.technique for note in notes):
+    instruments = {note.instrument for note in notes if note.instrument}
+    if any(note.technique for note in notes) or not (names is None or (instruments or {UNNAMED}) <= set(names)):
         return "technique"
-    return "instrument" if any(note.instrument for note in notes) else "none"
+    return "instrument" if instruments else "none"
 
 
 def _relabelled(track: Track, label: str, names: Mapping[str, str]) -> Track:
