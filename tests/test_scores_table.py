@@ -62,10 +62,10 @@ def test_what_is_scored_twice_has_a_named_row_each(capsys):
 def test_names_of_classes_are_whole_in_80_columns(name, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     row = {"f1": 0.5, "precision": 0.25, "recall": 1.0, "ref": 12345, "est": 12345, "tp": 12345}
-    print_scores({"technique": {"per_class": {name: {"frame": row, "event": row}, "bend": {}}}}, "x")
+    print_scores({"technique": {"per_class": {name: {"frame": row, "event": row}, "bend": {"frame": row, "event": row}}}}, "x")
     lines = capsys.readouterr().out.splitlines()
     assert max(map(cell_len, lines)) <= 80
-    (first,) = (index for index, line in enumerate(lines) if "12345" in line)
+    first = next(index for index, line in enumerate(lines) if "12345" in line)
     last = next(index for index, line in enumerate(lines) if line.startswith(" bend"))
     assert "".join(line.split()[0] for line in lines[first:last]) == name
     assert lines[first].split()[1:] == ["0.500", "0.500", "0.250", "1.000", "12345", "12345", "12345"]
