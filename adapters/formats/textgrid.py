@@ -40,7 +40,7 @@ class TextGrid(Format):
         tiers = []
         for _ in range(tokens.count() if tokens.next() == "<exists>" else 0):
             kind = tokens.text()
-            tiers.append(tier := Tier(tokens.text()))
+            tiers.append(tier := Tier(one_line(tokens.text())))
             tokens.skip(2)
             for _ in range(tokens.count()):
                 start = tokens.number()
