@@ -22,7 +22,7 @@ def init(
     """Write down what a folder holds: a table of its recordings in splits, and a recipe whose heads fit the labels."""
     from etude.adapters.recipe.starter import MANIFEST, NOTES, found_in, starter
     from etude.adapters.storage.atomic import replace_file
-    from etude.cli.data import print_dataset
+    from etude.cli.contents import contents, print_contents
 
     data = found_in(folder, group)
     table = folder / (MANIFEST if data["name"] == "folder" else NOTES)
@@ -40,5 +40,5 @@ def init(
         partial.write_text(starter(folder).text, encoding="utf-8")
     for notice in found.dataset.notices:
         typer.echo(f"notice: {notice}", err=True)
-    print_dataset(found.dataset.check()[0])
+    print_contents(contents(found.dataset.check()[0]))
     typer.echo(f"{table}: correct it where it is wrong\n{target}: run it with 'adapt train {target}'")

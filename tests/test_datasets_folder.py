@@ -72,6 +72,14 @@ def test_what_has_no_annotation_is_told_and_left_out(tmp_path):
     assert [track.id for track in data.check()[0]] == ["a.wav", "b.wav", "c.wav"]
     assert "1 of 4 recordings have no annotation file of their name" in whats(data.notices)
     assert "nothing tells sessions or players apart" in whats(data.notices)
+    assert len(data.notices) == 2
+
+
+def test_names_that_only_look_different_are_a_problem(tmp_path):
+    for name, technique in (("a", "Arco"), ("b", "arco"), ("c", "pizz")):
+        labelled(tmp_path / name, technique)
+    assert "'Arco' and 'arco' differ only in case" in whats(folder(tmp_path).check()[1])
+    assert folder(tmp_path, labels={"Arco": "arco", "arco": "arco", "pizz": "pizz"}).check()[1] == []
 
 
 def test_hidden_files_and_what_runs_left_are_not_looked_at(tmp_path):

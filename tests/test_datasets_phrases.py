@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from etude.adapters.datasets import note_phrases
 from etude.adapters.datasets._parts.phrases import Phrase, write_phrases
+from etude.adapters.datasets._parts.survey import survey
 from etude.adapters.datasets.note_phrases import NotePhrases
 from etude.adapters.sound.audio import read_window
 from etude.adapters.sound.spans import sound
@@ -78,7 +79,7 @@ def test_phrases_are_made_as_asked(tmp_path):
     assert all(5 <= len(track.annotation.notes) <= 20 for track in tracks)
     assert data.classes["notes"] == ("bow", "pluck")
     assert data.licence == "CC-BY-4.0 AND CC0-1.0"
-    assert data.check_audio(tracks) == []
+    assert survey(tracks).problems == []
 
 
 def test_equal_configurations_give_equal_bytes_and_other_seeds_do_not(tmp_path, monkeypatch):

@@ -78,13 +78,6 @@ def test_midi(tmp_path: Path) -> None:
         assert note.end == pytest.approx(expected.offset, abs=0.001)
 
 
-def test_midi_ends_a_note_where_its_pitch_is_played_again(tmp_path: Path) -> None:
-    notes = (Note(0, 2, 40, "a"), Note(1, 3, 40, "a"), Note(1, 4, 40, "a"), Note(1, 2, 40, "b"))
-    tracks = {t.name: t.notes for t in pretty_midi.PrettyMIDI(str(write(tmp_path, "midi", notes))).instruments}
-    assert [(round(n.start, 3), round(n.end, 3)) for n in tracks["a"]] == [(0, 1), (1, 4)]
-    assert [(round(n.start, 3), round(n.end, 3)) for n in tracks["b"]] == [(1, 2)]
-
-
 def test_midi_track_names_are_utf8(tmp_path: Path) -> None:
     song = pretty_midi.PrettyMIDI(str(write(tmp_path, "midi", (Note(0, 1, 60, "颤音"), Note(0, 1, 60)))))
     assert {track.name.encode("latin-1").decode() for track in song.instruments} == {"颤音", "note"}

@@ -144,10 +144,15 @@ def test_one_file_in_two_splits_is_a_leak_and_in_one_split_is_none(tmp_path):
     (tmp_path / "x").write_bytes(b"")
     (tmp_path / "link").symlink_to(tmp_path / "x")
     here, there = track("x", folder=tmp_path), track("link", "test", folder=tmp_path)
-    _, (problem,) = mixture(Fake("a", [here]), Fake("b", [there])).check()
-    what = f"{tmp_path}/link: is in the split 'test' of 'b' and in 'train' of 'a' (keep it in one split only)"
-    assert str(problem) == what
-    assert mixture(Fake("a", [here]), Fake("b", [track("link", folder=tmp_path)])).check()[1] == []
+    dataset = mixture(Fake("a", [here]), Fake("b", [there]))
+    assert dataset.check()[1] == []
+    with pytest.raises(UserError) as caught:
+        dataset.tracks("train")
+    what = f"{tmp_path}/link: is the same recording as {tmp_path}/x in the split 'train' (keep it in one split only)"
+    assert str(caught.value) == what
+    same = mixture(Fake("a", [here]), Fake("b", [track("x", "test", folder=tmp_path)]))
+    assert [problem.what for problem in same.leaks()] == ["is in the split 'test' and in 'train'"]
+    assert mixture(Fake("a", [here]), Fake("b", [track("link", folder=tmp_path)])).leaks() == []
 
 
 # In recipes and commands.

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import yaml
 from torch import nn
 from torch.nn import functional as F
 
@@ -14,6 +15,7 @@ from etude.adapters.methods.reprogramming import Additive, Film, Generator
 from etude.adapters.model.adapted import AdaptedModel
 from etude.adapters.training import engine
 from etude.adapters.training.interrupt import Interruption
+from etude.recipes import packaged
 
 REPLACING = ("generator", "published_cnn", "published_unet")
 FORMS = ("additive", "cnn", "unet", "film", *REPLACING)
@@ -60,6 +62,23 @@ def test_sizes_are_the_published_ones(module, published):
 def test_u_net_and_cnn_are_exactly_as_small_as_they_say(front, parameters):
     assert count(front) == parameters
     assert count(nn.ModuleList([PublishedUNet(), HEAD])) == 18_201
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "front"),
+    [
+        ("openmic-unet", {"form": "published_unet"}, PublishedUNet()),
+        ("openmic-cnn", {"form": "published_cnn"}, PublishedCnn()),
+        ("gtzan-nmr-film", {"form": "film", "block": 9, "tokens": "patches"}, Film(9, 768, 54, 2)),
+        ("gtzan-nmr-generator", {"form": "generator"}, Generator(128, 135)),
+        ("gtzan-nmr-additive", {"form": "additive"}, Additive((160_000,))),
+    ],
+)
+def test_recipes_that_follow_a_publication_take_its_form_and_say_its_size(name, method, front):
+    text = packaged()[name].read_text(encoding="utf-8")
+    given = yaml.safe_load(text)["method"]
+    assert {key: value for key, value in given.items() if key not in ("name", "mask_bands", "mask_frames")} == method
+    assert f"Trained: {count(front):,} parameters" in text
 
 
 def test_the_published_cnn_is_two_convolutions_and_nothing_else():

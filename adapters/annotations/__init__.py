@@ -207,6 +207,10 @@ class Kind(ABC):
         """The classes that occur, each once."""
         return tuple(dict.fromkeys(name for record in layer if (name := self.class_of(record)) is not None))
 
+    def hard(self, layer: Layer) -> Layer:
+        """What scores know of a layer whose confidences are there to be learned: all of it, unless a kind knows better."""
+        return layer
+
     def cut(self, layer: Layer, spans: Sequence[Span]) -> list[Layer]:
         """What concerns each of ``spans``: everything, unless a kind knows better. Called once for all windows of a recording,
         since a training step must not read the records of an hour."""

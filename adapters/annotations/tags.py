@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from etude.adapters.annotations import Kind, Layer
 from etude.adapters.annotations._parts.csv_row import Row
@@ -62,6 +62,10 @@ class Tags(Kind):
     def class_of(self, record: Tag) -> str:
         """Its name."""
         return record.name
+
+    def hard(self, layer: Layer) -> Layer:
+        """The tags that are no less likely than not."""
+        return replace(layer, records=tuple(tag for tag in layer if tag.confidence is None or tag.confidence >= 0.5))
 
     def marks(self, layer: Layer, duration: float) -> list[Mark]:
         """See :class:`Kind`."""

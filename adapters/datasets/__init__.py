@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
@@ -13,12 +12,12 @@ from pydantic import Field
 
 from etude.adapters.annotations import Annotation
 from etude.adapters.config import StrictModel
+from etude.adapters.datasets._parts.equal_files import equal_files
 from etude.adapters.errors import Problem, UserError
-from etude.adapters.sound.audio import AudioInfo, read_window
+from etude.adapters.sound.audio import AudioInfo
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
-BLOCK_SECONDS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,14 @@ class Track:
     soft: bool = False
     """Whether the confidences of its annotation are probabilities to learn, rather than remarks on what is certain."""
     group: str = ""
-    """What it has in common with other recordings: session, player, instrument or take; empty where that is not known."""
+    """Session, player or take: recordings of one group belong in one split. Empty where it is not known."""
+
+    @property
+    def truth(self) -> Annotation:
+        """The annotation as scores and counts take it, without what is soft about it."""
+        if not self.soft:
+            return self.annotation
+        return Annotation({kind.name: kind.hard(layer) for kind, layer in self.annotation.by_kind()})
 
 
 class DatasetConfig(StrictModel):
@@ -72,6 +78,7 @@ class Dataset(ABC):
         self.config = config
         self.notices = []
         self._scanned: tuple[list[Track], list[Problem]] | None = None
+        self._leaks: list[Problem] | None = None
 
     @property
     @abstractmethod
@@ -91,10 +98,26 @@ class Dataset(ABC):
             self._scanned = weighted, problems
         return self._scanned
 
+    def leaks(self) -> list[Problem]:
+        """Recordings that are in two splits, under one name or under two (equal files), computed once."""
+        if self._leaks is None:
+            first: dict[Path, Track] = {}
+            found = {}
+            for track in self.check()[0]:
+                if first.setdefault(track.audio, track).split != track.split:
+                    found[track.audio] = f"is in the split '{track.split}' and in '{first[track.audio].split}'"
+            for kept, *others in equal_files(first):
+                for path in others:
+                    if first[path].split != first[kept].split:
+                        found.setdefault(path, f"is the same recording as {kept} in the split '{first[kept].split}'")
+            self._leaks = [Problem(what, str(path), "keep it in one split only") for path, what in found.items()]
+        return self._leaks
+
     def tracks(self, split: Split) -> list[Track]:
-        """The tracks of one split. Raises :class:`UserError` with all problems of the data set, or for an empty split."""
+        """The tracks of one split. Raises :class:`UserError` with all problems of the data set, for a recording that is in two
+        splits, and for an empty split."""
         tracks, problems = self.check()
-        if problems:
+        if problems := problems or self.leaks():
             raise UserError(problems)
         found = [track for track in tracks if track.split == split]
         if not found:
@@ -104,22 +127,3 @@ class Dataset(ABC):
                 fix="add some, or name another split",
             )
         return found
-
-    def check_audio(self, tracks: Iterable[Track]) -> list[Problem]:
-        """Decode every recording, a block at a time: truncated files, samples that are not finite, and one recording under two
-        names in two splits (equal files, a leak)."""
-        problems: list[Problem] = []
-        seen: dict[str, Track] = {}
-        for track in tracks:
-            try:
-                for start in range(0, track.info.frames, BLOCK_SECONDS * track.info.sample_rate):
-                    read_window(track.audio, start, BLOCK_SECONDS * track.info.sample_rate, track.info.sample_rate, track.info)
-            except UserError as error:
-                problems.extend(error.problems)
-                continue
-            with track.audio.open("rb") as file:
-                first = seen.setdefault(hashlib.file_digest(file, "sha256").hexdigest(), track)
-            if first.split != track.split:
-                what = f"is the same recording as {first.audio} in the split '{first.split}'"
-                problems.append(Problem(what, str(track.audio), "keep it in one split only"))
-        return problems

@@ -14,15 +14,15 @@ from pathlib import Path
 
 from etude.adapters.config import Location
 from etude.adapters.datasets import SPLITS
-from etude.adapters.datasets._parts.labelled import LabelledConfig, LabelledFile, LabelledFiles
+from etude.adapters.datasets._parts.labelled import LabelledConfig, LabelledFile, LabelledFiles, unlisted
 from etude.adapters.datasets._parts.splits import SPLIT_NAMES
 from etude.adapters.errors import Problem, nearest
 from etude.adapters.formats.csv import read_table
 
 LABELS = {"events": "event file", "tags": "tag"}
 """Column -> what it holds."""
-NO_TAGS = "-"
-"""In the column ``tags``: none of them holds."""
+NO_TAGS, TAG_SEPARATOR = "-", ";"
+"""In the column ``tags``: none of them holds, and what stands between them."""
 
 
 class ManifestConfig(LabelledConfig):
@@ -78,12 +78,13 @@ class ManifestDataset(LabelledFiles):
             files.append(LabelledFile(row["audio"], audio, events, split, weight or 1.0, tags, group, where))
             licences.add(row.get("licence") or self.config.licence)
         self.licence = " AND ".join(sorted(licences)) or self.config.licence
+        self.notices += unlisted(files)
         return files, problems
 
 
 def _tags(text: str) -> tuple[str, ...] | None:
     """The tags in a cell; ``None`` if nobody said."""
-    names = tuple(name.strip() for name in text.split(";") if name.strip())
+    names = tuple(name.strip() for name in text.split(TAG_SEPARATOR) if name.strip())
     return (() if names == (NO_TAGS,) else names) if names else None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from etude.adapters import registry
 from etude.adapters.annotations import Annotation, kind_of
@@ -45,12 +46,17 @@ class Json(Format):
 
     def write(self, path: Path, annotation: Annotation, origin: Origin) -> None:
         """See :class:`Format`."""
-        # Kinds of other distributions are there if they were found: what else is installed must not change a result.
-        kinds = sorted({*registry.own_names("annotations"), *annotation})
-        document = {
-            "recording": origin.source.name,
-            "duration": origin.duration,
-            "adapter": origin.adapter,
-            **{name: kind_of(name).plain(getattr(annotation, name)) for name in kinds},
-        }
-        path.write_text(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        text = json.dumps(document(annotation, origin), indent=2, ensure_ascii=False, allow_nan=False)
+        path.write_text(text + "\n", encoding="utf-8")
+
+
+def document(annotation: Annotation, origin: Origin) -> dict[str, Any]:
+    """What the file holds, as JSON has it."""
+    # Kinds of other distributions are there if they were found: what else is installed must not change a result.
+    kinds = sorted({*registry.own_names("annotations"), *annotation})
+    return {
+        "recording": origin.source.name,
+        "duration": origin.duration,
+        "adapter": origin.adapter,
+        **{name: kind_of(name).plain(getattr(annotation, name)) for name in kinds},
+    }

@@ -100,7 +100,7 @@ def build_model(
 
 def trained_recipe(artifact: Artifact, weights: str | None = None) -> TrainedRecipe:
     """What an adapter's recipe says of the model, ``weights`` in the place of its backbone's weights when given."""
-    return parse_trained(artifact.recipe, str(artifact.folder / RECIPE), weights)
+    return parse_trained(artifact.recipe, str(artifact.folder / RECIPE), weights, artifact.home)
 
 
 def build_trained(artifact: Artifact, weights: str | None = None) -> AdaptedModel:

@@ -14,7 +14,7 @@ from typing import Annotated, Literal, Self
 import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from etude.adapters.config import Location, StrictModel
+from etude.adapters.config import AS_WRITTEN, BESIDE, Location, StrictModel
 from etude.adapters.errors import UserError
 from etude.adapters.recipe.problems import explain
 from etude.adapters.recipe.reading import read_fields, read_recipe
@@ -217,14 +217,14 @@ class PretrainRecipe(StrictModel):
 
     def dump(self) -> str:
         """The resolved recipe as YAML."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+        return yaml.safe_dump(self.model_dump(mode="json", context=AS_WRITTEN), sort_keys=False)
 
 
 def load_pretrain_recipe(path: str | Path, overrides: Sequence[str] = ()) -> PretrainRecipe:
     """Read a pretraining recipe, a file or a packaged one by name. Raises :class:`UserError` listing every problem."""
-    text, where = read_recipe(path)
+    text, where, folder = read_recipe(path)
     raw = read_fields(text, overrides, "pretraining", where)
     try:
-        return PretrainRecipe.model_validate(raw)
+        return PretrainRecipe.model_validate(raw, context={BESIDE: folder})
     except ValidationError as error:
         raise UserError(explain(error, PretrainRecipe, raw, where)) from None

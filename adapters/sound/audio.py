@@ -9,6 +9,8 @@ an output sample coincide, so a window equals the same stretch of the resampled 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,10 +124,7 @@ def read_window(source: Source, start: int, count: int, sample_rate: int, info: 
     first_step = max(0, start - margin_out) // step_out
     first_in, first_out = first_step * step_in, first_step * step_out
     last_in = min(info.frames, math.ceil((start + count + margin_out) * step_in / step_out))
-    raw = _frames(source, first_in, last_in, info)
-    if not np.isfinite(raw).all():
-        at = (first_in + int(np.argmin(np.isfinite(raw).all(axis=1)))) / info.sample_rate
-        raise UserError(f"holds NaN or infinite samples at {at:.2f} s", where=str(source), fix="export the recording again")
+    raw = _finite(_frames(source, first_in, last_in, info), source, first_in, info)
     mono = np.pad(raw.mean(axis=1), (0, last_in - first_in - len(raw)))
     if step_in != step_out:
         mono = soxr.resample(mono, info.sample_rate, sample_rate, quality="HQ").astype(np.float32, copy=False)
@@ -135,21 +134,47 @@ def read_window(source: Source, start: int, count: int, sample_rate: int, info: 
     return np.ascontiguousarray(window, dtype=np.float32)
 
 
+def read_blocks(path: Path, count: int, info: AudioInfo) -> Iterator[NDArray[np.float32]]:
+    """The whole recording in blocks ``[frames, channels]`` of ``count`` source frames, the last one perhaps shorter, decoded in
+    one go. Raises :class:`UserError` as :func:`read_window` does."""
+    with _decoder(path) as file:
+        for first in range(0, info.frames, count):
+            yield _finite(_decoded(file, path, first, min(first + count, info.frames), info), path, first, info)
+
+
 def _frames(source: Source, first: int, last: int, info: AudioInfo) -> NDArray[np.float32]:
     """Source frames ``[first, last)`` as ``[frames, channels]``; of an MP3 a few may be missing at its end."""
     if isinstance(source, Samples):
         return source.values[first - source.first : last - source.first].astype(np.float32)
+    with _decoder(source) as file:
+        file.seek(first)
+        return _decoded(file, source, first, last, info)
+
+
+@contextmanager
+def _decoder(path: Path) -> Iterator[soundfile.SoundFile]:
     try:
-        with soundfile.SoundFile(str(source)) as file:
-            file.seek(first)
-            raw: NDArray[np.float32] = file.read(last - first, dtype="float32", always_2d=True)
-            tail = round(MP3_TAIL_SECONDS * info.sample_rate) if file.format == "MP3" else 0
+        with soundfile.SoundFile(str(path)) as file:
+            yield file
     except soundfile.LibsndfileError as error:
         raise UserError(
-            f"cannot be decoded: {error.error_string.rstrip('.')}", where=str(source), fix="convert it to WAV or FLAC"
+            f"cannot be decoded: {error.error_string.rstrip('.')}", where=str(path), fix="convert it to WAV or FLAC"
         ) from None
+
+
+def _decoded(file: soundfile.SoundFile, path: Path, first: int, last: int, info: AudioInfo) -> NDArray[np.float32]:
+    """Frames ``[first, last)`` of ``file``, which stands at the first of them."""
+    raw: NDArray[np.float32] = file.read(last - first, dtype="float32", always_2d=True)
+    tail = round(MP3_TAIL_SECONDS * info.sample_rate) if file.format == "MP3" else 0
     if last - first - len(raw) > tail:
         at = (first + len(raw)) / info.sample_rate
         what = f"is truncated: audio ends at {at:.2f} s of {info.duration:.2f} s"
-        raise UserError(what, where=str(source), fix="copy or convert it again")
+        raise UserError(what, where=str(path), fix="copy or convert it again")
+    return raw
+
+
+def _finite(raw: NDArray[np.float32], source: Source, first: int, info: AudioInfo) -> NDArray[np.float32]:
+    if not np.isfinite(raw).all():
+        at = (first + int(np.argmin(np.isfinite(raw).all(axis=1)))) / info.sample_rate
+        raise UserError(f"holds NaN or infinite samples at {at:.2f} s", where=str(source), fix="export the recording again")
     return raw

@@ -13,11 +13,13 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from etude.adapters.annotations import Annotation, kind_of
+from etude.adapters.annotations._parts.alike import alike
 from etude.adapters.annotations.notes import UNNAMED
 from etude.adapters.annotations.tags import Tag
 from etude.adapters.datasets import Dataset, DatasetConfig, Split, Track
 from etude.adapters.errors import Problem, UserError, nearest
 from etude.adapters.formats import Read, Reading, read_annotation
+from etude.adapters.formats._parts.text import listed
 from etude.adapters.sound.audio import SUFFIXES, probe
 
 
@@ -112,9 +114,9 @@ class LabelledFiles(Dataset):
         named = config.labels or ({name: name for name in config.techniques} if config.techniques else None)
         # What the training split names is what there is to learn; another name elsewhere is a slip.
         first = [file for file in files if file.split == "train"] or files
-        rest = [file for file in files if file not in first]
+        rest = [file for file in files if file.split != "train"] if first is not files else []
         found = self._read(first, named if config.label in (None, "technique") else None)
-        label = config.label or ("technique" if named or found.problems else _told_by(found.tracks))
+        label = config.label or ("technique" if found.problems else _told_by(found.tracks, named))
         if label != "technique":
             found.tracks = [_relabelled(track, label, named or {}) for track in found.tracks]
         names = config.techniques or tuple(dict.fromkeys(named.values())) if named else _names(found.tracks, "notes")
@@ -131,10 +133,14 @@ class LabelledFiles(Dataset):
             what = f"no event names a technique or an instrument; all are learned as '{UNNAMED}'"
             found.notices.append(Problem(what, f"data set '{config.name}'"))
         found.problems += _unknown_tags(files, tags)
+        for words in (*alike(names), *alike(tags)):
+            what = f"{listed(words)} differ only in case, spaces or Unicode form"
+            fix = "write one of them everywhere, or map them in data.labels"
+            found.problems.append(Problem(what, f"data set '{config.name}'", fix))
         self._classes = {kind: given for kind, given in (("notes", names), ("tags", tags)) if given}
         if found.tracks and not (self._classes or found.problems or problems):
             found.problems.append(Problem("no recording has an event or a tag", f"data set '{config.name}'", "annotate some"))
-        self.notices += [*counted(found.notices), *unlisted(files), *doubled(found.tracks)]
+        self.notices += [*counted(found.notices), *doubled(found.tracks)]
         return self.assigned([replace(track, soft=config.soft_labels) for track in found.tracks]), problems + found.problems
 
     def _read(self, files: Iterable[LabelledFile], labels: Mapping[str, str] | None) -> Found:
@@ -162,11 +168,13 @@ def read_tracks(files: Iterable[LabelledFile], how: Reading) -> Found:
     return found
 
 
-def _told_by(tracks: Sequence[Track]) -> Literal["technique", "instrument", "none"]:
+def _told_by(tracks: Sequence[Track], names: Iterable[str] | None) -> Literal["technique", "instrument", "none"]:
+    """What tells events apart; ``names``, if given, are those that have classes."""
     notes = [note for track in tracks for note in track.annotation.notes]
-    if any(note.technique for note in notes):
+    instruments = {note.instrument for note in notes if note.instrument}
+    if any(note.technique for note in notes) or not (names is None or (instruments or {UNNAMED}) <= set(names)):
         return "technique"
-    return "instrument" if any(note.instrument for note in notes) else "none"
+    return "instrument" if instruments else "none"
 
 
 def _relabelled(track: Track, label: str, names: Mapping[str, str]) -> Track:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -38,8 +37,8 @@ class Mixture(Dataset):
         return {kind: tuple(names) for kind, names in found.items()}
 
     def scan(self) -> tuple[list[Track], list[Problem]]:
-        """See :class:`Dataset`; one recording in two splits is a problem as well."""
-        tracks: list[tuple[str, Track]] = []
+        """See :class:`Dataset`."""
+        tracks: list[Track] = []
         problems: list[Problem] = []
         ids = Counter(track.id for member in self.members.values() for track in member.check()[0])
         for name, member in self.members.items():
@@ -49,9 +48,9 @@ class Mixture(Dataset):
             judged = cache(lambda annotation, known=member.classes: _judged(annotation, known, self.classes))
             for track in own:
                 clear = track.id if ids[track.id] == 1 else f"{name}/{track.id}"
-                tracks.append((name, replace(track, id=clear, annotation=judged(track.annotation))))
+                tracks.append(replace(track, id=clear, annotation=judged(track.annotation)))
         self.licence = joined_licence(*(member.licence for member in self.members.values()))
-        return [track for _, track in tracks], problems + _leaks(tracks)
+        return tracks, problems
 
 
 def _placed(problem: Problem, name: str) -> Problem:
@@ -67,15 +66,3 @@ def _judged(annotation: Annotation, known: Mapping[str, tuple[str, ...]], classe
             others = set(classes[kind]).difference(known[kind]) if layer.known else ()
             layers[kind] = replace(layer, unjudged=(*layer.unjudged, *others))
     return Annotation(layers)
-
-
-def _leaks(tracks: Sequence[tuple[str, Track]]) -> list[Problem]:
-    """Files that are in one split of a data set and in another one of the next."""
-    problems = []
-    first: dict[str, tuple[str, Track]] = {}
-    for name, track in tracks:
-        other, before = first.setdefault(os.path.realpath(track.audio), (name, track))
-        if before.split != track.split:
-            what = f"is in the split '{track.split}' of '{name}' and in '{before.split}' of '{other}'"
-            problems.append(Problem(what, str(track.audio), "keep it in one split only"))
-    return problems
