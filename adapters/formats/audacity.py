@@ -50,9 +50,9 @@ class Audacity(Format):
         others = [other for other in map(kind_of, registry.names("annotations")) if _prefix(other) and other is not kind]
         own = []
         for mark, place in marks:
-            if other := next((other for other in others if mark.text.startswith(_prefix(other))), None):
-                cells = other.cells(replace(mark, text=mark.text.removeprefix(_prefix(other))))
-                found.entries.append(Entry(cells, place, other.name))
+            if its := next((other for other in others if mark.text.startswith(_prefix(other))), None):
+                cells = its.cells(replace(mark, text=mark.text.removeprefix(_prefix(its))))
+                found.entries.append(Entry(cells, place, its.name))
             else:
                 own.append((mark, place))
         if _prefix(kind) and (named := [pair for pair in own if pair[0].text.startswith(_prefix(kind))]):
