@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 from etude import __version__
 from etude.adapters.errors import Problem, UserError
-from etude.cli import cache, data, embed, evaluate, inspect, merge, predict, pretrain, recipes, train
+from etude.cli import cache, convert, data, embed, evaluate, inspect, merge, predict, pretrain, recipes, train
 from etude.cli.home import expand_home
 from etude.cli.launched import speaks, tell_launcher, told_once
 from etude.cli.verbosity import choose, everywhere, verbose
@@ -68,6 +68,7 @@ app.command("pretrain")(pretrain.pretrain)
 app.command("eval")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("embed")(embed.embed)
+app.command("convert")(convert.convert)
 app.command("inspect")(inspect.inspect)
 app.command("merge")(merge.merge)
 app.add_typer(recipes.app, name="recipes")

@@ -26,7 +26,8 @@ def predict(
     to: Annotated[
         list[str] | None,
         typer.Option(
-            help="csv (unless told otherwise), jams, midi, audacity, json, jsonl, or - for CSV on stdout; repeatable."
+            help="csv (unless told otherwise), jams, midi, audacity, elan, textgrid, json, jsonl, or - for CSV on stdout; "
+            "repeatable."
         ),
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("."),

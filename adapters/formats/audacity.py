@@ -50,11 +50,16 @@ class Audacity(Format):
         others = [other for other in map(kind_of, registry.names("annotations")) if _prefix(other) and other is not kind]
         own = []
         for mark, place in marks:
-            if named := next((other for other in others if mark.text.startswith(_prefix(other))), None):
-                cells = named.cells(replace(mark, text=mark.text.removeprefix(_prefix(named))))
-                found.entries.append(Entry(cells, place, named.name))
+            if its := next((other for other in others if mark.text.startswith(_prefix(other))), None):
+                cells = its.cells(replace(mark, text=mark.text.removeprefix(_prefix(its))))
+                found.entries.append(Entry(cells, place, its.name))
             else:
-                own.append((replace(mark, text=mark.text.removeprefix(_prefix(kind))), place))
+                own.append((mark, place))
+        if _prefix(kind) and (named := [pair for pair in own if pair[0].text.startswith(_prefix(kind))]):
+            if len(named) < len(own):
+                what = f"has {len(own) - len(named)} labels without '{_prefix(kind)}', not read"
+                found.notices.append(Problem(what, fix=f"put '{_prefix(kind)}' before what is one of the {kind.name}"))
+            own = [(replace(mark, text=mark.text.removeprefix(_prefix(kind))), place) for mark, place in named]
         if kind.pitched and (pitched := _with_pitches([mark for mark, _ in own], how)):
             own = [(mark, place) for mark, (_, place) in zip(pitched, own, strict=True)]
             found.notices.append(Problem("is read with pitches at the ends of the labels", fix="check that it is so"))

@@ -12,7 +12,7 @@ from etude.adapters.errors import Problem, UserError
 from etude.adapters.formats import Contents, Entry, Format, Origin, Reading
 from etude.adapters.formats._parts import pitch
 from etude.adapters.formats._parts.documents import JAMS_KEYS, first_key, read_object
-from etude.adapters.formats._parts.text import listed
+from etude.adapters.formats._parts.text import listed, one_line
 from etude.adapters.formats._parts.tiers import TOLERANCE, Placed, joined
 
 HERTZ = {"note_midi": False, "note_hz": True, "pitch_midi": False, "pitch_hz": True}
@@ -45,7 +45,7 @@ class Jams(Format):
         labels: list[Placed] = []
         unread = []
         for part in parts:
-            namespace = str(_get(part, "namespace"))
+            namespace = one_line(str(_get(part, "namespace")))
             marks = list(_marks(part, namespace, found.problems))
             if namespace.startswith(LABELS):
                 name = _get(_get(part, "sandbox"), "kind")

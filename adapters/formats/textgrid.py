@@ -34,11 +34,13 @@ class TextGrid(Format):
             if file.read(12) == b"ooBinaryFile":
                 raise UserError("is a binary TextGrid", fix="save it as a text file in Praat")
         tokens = _Tokens(read_text(path))
-        tokens.skip(4)
+        if not (tokens.text().startswith("ooTextFile") and tokens.text() == "TextGrid"):
+            raise UserError("is no TextGrid", fix="save it again in Praat")
+        tokens.skip(2)
         tiers = []
         for _ in range(tokens.count() if tokens.next() == "<exists>" else 0):
             kind = tokens.text()
-            tiers.append(tier := Tier(tokens.text()))
+            tiers.append(tier := Tier(one_line(tokens.text())))
             tokens.skip(2)
             for _ in range(tokens.count()):
                 start = tokens.number()

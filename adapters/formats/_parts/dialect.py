@@ -48,7 +48,7 @@ def parse_table(path: Path) -> Table:
     mark = separator(text.lstrip().partition("\n")[0])
     lines = csv.reader(io.StringIO(text), strict=True, delimiter=mark)
     try:
-        table = Table([cell.strip() for cell in next(lines, [])])
+        table = Table([" ".join(cell.split()) for cell in next(filter(any, lines), [])])
         table.read_as += [f"{SEPARATORS[mark]} between the cells"] if mark in SEPARATORS else []
         if twice := [name for name, count in Counter(filter(None, table.header)).items() if count > 1]:
             raise UserError([Problem(f"has the column '{name}' twice", ":1", "remove one, or rename it") for name in twice])

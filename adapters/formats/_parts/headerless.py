@@ -24,8 +24,12 @@ def is_notes(text: str) -> bool:
     """
     lines = [line for line in text.split("\n") if line.strip()]
     separator = "\t" if "\t" in text else ","
+    if separator == ",":
+        lines = lines[:1]
+    elif len(lines) > 2 and not text.endswith("\n"):  # the last may be cut
+        lines = lines[:-1]
     notes = []
-    for line in lines[: max(1, len(lines) - 1)]:  # the last may be cut
+    for line in lines:
         time, value, duration = (to_number(cell) for cell in [*line.split(separator), "", "", ""][:3])
         if time is None or value is None or duration is None:
             return False

@@ -5,10 +5,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from etude.adapters.annotations import Mark
+from etude.adapters.formats._parts.text import one_line
 
 if TYPE_CHECKING:
     import mido
@@ -93,10 +95,9 @@ def _events(song: mido.MidiFile) -> Iterator[tuple[int, int, Any]]:
 def _name(track: mido.MidiTrack, kind: str) -> str:
     """What the first event of this kind says; UTF-8 where it can be, else the Latin-1 that it was read as."""
     name = next((event.name for event in track if event.type == kind), "")
-    try:
-        return str(name.encode("latin-1").decode()).strip()
-    except UnicodeError:
-        return str(name).strip()
+    with suppress(UnicodeError):
+        name = name.encode("latin-1").decode()
+    return one_line(name)
 
 
 def _program(number: int) -> str:

@@ -50,5 +50,5 @@ def one_line(text: str) -> str:
 
 def listed(names: Iterable[str]) -> str:
     """Names in quotes, the last after 'and'."""
-    quoted = [f"'{name}'" for name in names]
+    quoted = [f"'{one_line(name)}'" for name in names]
     return " and ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)

@@ -121,7 +121,7 @@ def _role(tier: Tier, kind: Kind, alone: bool) -> str | None:
             return role
     if not (name in (kind.name, *VAGUE) or (alone and name not in registry.names("annotations"))):
         return None
-    texts = [mark.text for mark, _ in tier.marks if mark.text]
+    texts = [mark.text for mark, _ in tier.marks if mark.text and mark.pitch is None]
     pitches = kind.pitched and texts and all(pitch.of_text(text) is not None for text in texts)
     return "pitch" if pitches else kind.label
 
