@@ -56,6 +56,7 @@ class Geometry:
 GEOMETRIES = {
     "mert": Geometry("mert", "random:95M", 24000, 3.0, (3, 1)),
     "whisper-tiny": Geometry("whisper", None, 16000, 8.0, (2, 1)),
+    "nano": Geometry("mert", "etude-nano", 24000, 4.0, (2, 1)),
     "tiny": Geometry("mert", "random:tiny", 24000, 3.0, (2, 1)),
 }
 

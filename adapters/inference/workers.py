@@ -9,6 +9,8 @@ from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from traceback import extract_tb
 from typing import Any, TypeVar, cast
 
 from etude.adapters.errors import Problem, UserError
@@ -51,9 +53,14 @@ def _outcome(work: Callable[[Any], Any], item: Any) -> Outcome:
         return None, error.problems
     except MemoryError:
         return None, (Problem("needs more memory than there is", str(item), "free some, use fewer jobs, or cut the recording"),)
+    except OSError as error:
+        where = str(error.filename or item)
+        return None, (Problem(error.strerror or str(error), where, "free some space, or check its permissions"),)
     except Exception as error:  # of whatever library: the other recordings go on
+        frame = extract_tb(error.__traceback__)[-1]
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        return None, (Problem(f"failed: {reason:.300}", str(item), "convert it to WAV; if that does not help, report it"),)
+        what = f"failed in {Path(frame.filename).name}, line {frame.lineno}: {reason:.300}"
+        return None, (Problem(what, str(item), "convert it to WAV; if that does not help, report it"),)
 
 
 def _told(item: Item, outcome: Outcome, failed: Failed[Item, Result]) -> Result:

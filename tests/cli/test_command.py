@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import subprocess
 import sys
 
@@ -47,9 +48,10 @@ def test_ctrl_c_and_a_full_disk_end_any_command_without_a_traceback(adapter, tak
     assert stop(KeyboardInterrupt()) == (130, "", "interrupted\n")
     code, out, err = stop(OSError(errno.ENOSPC, "No space left on device", "/disk/file"))
     assert (code, out) == (2, "")
-    assert err == "error: /disk/file: No space left on device (free some space or name another place)\n"
-    with pytest.raises(FileNotFoundError):  # not a user's mistake: a bug must stay visible
-        stop(FileNotFoundError(errno.ENOENT, "No such file", "x"))
+    assert err == "error: /disk/file: No space left on device (free some space, or check its permissions)\n"
+    code, _, err = stop(ZeroDivisionError("by zero"))  # not a user's mistake: where the bug is must stay visible
+    assert code == 2
+    assert re.match(r"error: .*take\.wav: failed in test_command\.py, line \d+: ZeroDivisionError: by zero \(", err)
 
 
 def test_progress_is_drawn_on_terminals_only_and_leaves_stdout_alone(monkeypatch, capfd):
