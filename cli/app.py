@@ -14,7 +14,7 @@ from etude.adapters.errors import Problem, UserError
 from etude.cli import cache, convert, data, embed, evaluate, inspect, merge, predict, pretrain, recipes, train
 from etude.cli.home import expand_home
 from etude.cli.launched import speaks, tell_launcher, told_once
-from etude.cli.verbosity import choose, everywhere, verbose
+from etude.cli.verbosity import choose, everywhere, forget, verbose
 
 REFUSALS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES})
 """What a full or protected disk answers, whichever library was writing."""
@@ -29,6 +29,7 @@ class Commands(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the command line."""
+        forget()
         return super().parse_args(ctx, [expand_home(argument) for argument in args])
 
     def invoke(self, ctx: Any) -> Any:
@@ -36,21 +37,22 @@ class Commands(TyperGroup):
         try:
             with told_once():
                 return super().invoke(ctx)
-        except UserError as error:
-            problems, trace = error.problems, traceback.format_exc()
-        except OSError as error:
-            if error.errno not in REFUSALS:
+        except (UserError, OSError) as error:
+            if isinstance(error, UserError):
+                problems = error.problems
+            elif error.errno in REFUSALS:
+                problems = (Problem(str(error.strerror), str(error.filename or ""), "free some space or name another place"),)
+            else:
                 raise
-            trace = traceback.format_exc()
-            problems = (Problem(str(error.strerror), str(error.filename or ""), "free some space or name another place"),)
+            trace = traceback.format_exc() if verbose() else ""
         except KeyboardInterrupt:
             if speaks():
                 typer.echo("interrupted", err=True)
             raise typer.Exit(130) from None
-        if verbose():
-            typer.echo(trace, err=True, nl=False)
+        finally:
+            forget()
         text = "\n".join(f"error: {problem}" for problem in problems)
-        typer.echo(text, err=True)
+        typer.echo(f"{trace}{text}", err=True)
         tell_launcher(text)
         raise typer.Exit(2)
 

@@ -8,9 +8,11 @@ from typing import Annotated
 
 import typer
 
+from etude.cli.completion import recipes
+
 
 def check(
-    recipe: Annotated[str, typer.Argument(help="Recipe file or packaged recipe, manifest CSV, or folder.")],
+    recipe: Annotated[str, typer.Argument(help="Recipe file or packaged recipe, manifest, or folder.", autocompletion=recipes)],
     overrides: Annotated[list[str] | None, typer.Argument(help="section.field=value")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:

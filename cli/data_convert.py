@@ -8,10 +8,12 @@ from typing import Annotated
 import typer
 
 from etude.adapters.errors import UserError
+from etude.cli.completion import recipes
+from etude.cli.verbosity import quiet
 
 
 def convert(
-    recipe: Annotated[str, typer.Argument(help="Recipe file or packaged recipe, manifest CSV, or folder.")],
+    recipe: Annotated[str, typer.Argument(help="Recipe file or packaged recipe, manifest, or folder.", autocompletion=recipes)],
     out: Annotated[Path, typer.Argument(help="Folder that is made.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="section.field=value")] = None,
     link: Annotated[bool, typer.Option("--link", help="Link the recordings instead of copying them.")] = False,
@@ -38,6 +40,9 @@ def convert(
         shutil.rmtree(partial, ignore_errors=True)
     for notice in dataset.notices:
         typer.echo(f"notice: {notice}", err=True)
+    if quiet():
+        typer.echo(str(out))
+        return
     names = {"notes": "techniques", "tags": "tags"}
     classes = {names[kind]: list(own) for kind, own in dataset.classes.items() if own}
     data = {"name": "manifest", "root": str(out), **classes}

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from etude.adapters.errors import UserError
+from etude.cli.verbosity import quiet
 
 
 def init(
@@ -40,5 +41,8 @@ def init(
         partial.write_text(starter(folder).text, encoding="utf-8")
     for notice in found.dataset.notices:
         typer.echo(f"notice: {notice}", err=True)
+    if quiet():
+        typer.echo(f"{table}\n{target}")
+        return
     print_contents(contents(found.dataset.check()[0]))
     typer.echo(f"{table}: correct it where it is wrong\n{target}: run it with 'adapt train {target}'")

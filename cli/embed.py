@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from etude.adapters.errors import Problem, UserError, nearest
+from etude.cli.completion import adapters, recipes
+from etude.cli.verbosity import quiet
 
 if TYPE_CHECKING:
     from etude.adapters.inference.embed import Embedder
@@ -22,7 +24,13 @@ FORMATS, POOLS = ("npz", "parquet"), ("none", "mean")
 
 
 def embed(
-    source: Annotated[Path, typer.Argument(help="Adapter folder, recipe file or packaged recipe; its backbone is used.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="Adapter folder, recipe file or packaged recipe; its backbone is used.",
+            autocompletion=lambda incomplete: [*adapters(incomplete), *recipes(incomplete)],
+        ),
+    ],
     recordings: Annotated[list[str], typer.Argument(help="Audio files, folders or quoted globs.")],
     layers: Annotated[
         str | None, typer.Option(help="3,5 for instance; 0 is the embedding. Those that the recipe mixes when omitted.")
@@ -36,7 +44,7 @@ def embed(
     weights: Annotated[str | None, typer.Option(help="Backbone weights, if not where the recipe says.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; a GPU when there is one.")] = None,
 ) -> None:
-    """Write what layers of the frozen backbone say of recordings, without any adapter."""
+    """Write frozen states of recordings. What layers of the backbone say of them, without any adapter."""
     from etude.adapters.inference.workers import each
     from etude.cli.folders import check_writable
     from etude.cli.outcome import conclude
@@ -70,7 +78,7 @@ def embed(
             problems += wrong
             failed += bool(wrong)
             if not wrong:
-                typer.echo(f"{recording} -> {work.target(recording)}")
+                typer.echo(str(work.target(recording)) if quiet() else f"{recording} -> {work.target(recording)}")
             advance(1)
     conclude(problems, failed, len(files))
 

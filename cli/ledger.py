@@ -10,6 +10,7 @@ from etude.cli.finders import Finder
 from etude.cli.outputs import Done
 from etude.cli.printed import WHOLE, Printed, whole_rows
 from etude.cli.tables import Table
+from etude.cli.verbosity import quiet
 
 ERRORS = "errors.csv"
 
@@ -71,7 +72,8 @@ class Ledger:
             places = [*done.written.get(name, []), *(table.path for _, table in self._tables[name]), *self._elsewhere]
             if places:
                 summary = "; ".join(kind.summary(layer) for kind, layer in annotation.by_kind())
-                self._say(f"{done.path}: {summary} -> {', '.join(map(str, places))}")
+                where = list(map(str, places))
+                self._say("\n".join(where) if quiet() else f"{done.path}: {summary} -> {', '.join(where)}")
         if done.problems:
             self.problems += done.problems
             self.failed += 1

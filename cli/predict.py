@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from etude.adapters.errors import UserError
+from etude.cli.completion import adapters
 
 if TYPE_CHECKING:
     from etude.cli.ledger import Ledger
@@ -17,11 +18,15 @@ if TYPE_CHECKING:
 
 
 def predict(
-    adapter: Annotated[Path, typer.Argument(help="Adapter folder.")],
+    adapter: Annotated[Path, typer.Argument(help="Adapter folder.", autocompletion=adapters)],
     recordings: Annotated[list[str], typer.Argument(help="Audio files, folders or quoted globs.")],
     others: Annotated[
         list[Path] | None,
-        typer.Option("--with", help="One more adapter on the same backbone; each then has a folder of its own below --out."),
+        typer.Option(
+            "--with",
+            help="One more adapter on the same backbone; each then has a folder of its own below --out.",
+            autocompletion=adapters,
+        ),
     ] = None,
     to: Annotated[
         list[str] | None,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from etude.adapters.errors import Problem, UserError
+from etude.cli.verbosity import quiet
 
 
 def expand(recordings: Sequence[str]) -> list[Path]:
@@ -70,4 +71,5 @@ def refuse_existing(paths: Sequence[Path]) -> None:
 
 def tell_skipped(say: Callable[[str], None], skipped: int, total: int) -> None:
     """Say what is not computed."""
-    say(f"{skipped} of {total} recordings have their results and are skipped")
+    if not quiet():
+        say(f"{skipped} of {total} recordings have their results and are skipped")

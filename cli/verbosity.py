@@ -19,13 +19,16 @@ _chosen: set[str] = set()
 
 
 def choose(ctx: typer.Context, param: typer.CallbackParam, value: bool) -> None:
-    """Remember one of ``OPTIONS``; those of the command itself are the first to be seen."""
-    if ctx.parent is None:
-        _chosen.discard(str(param.name))
+    """Remember one of ``OPTIONS``."""
     if value:
         _chosen.add(str(param.name))
     if len(_chosen) > 1:
         raise typer.BadParameter("a command cannot be quiet and verbose")
+
+
+def forget() -> None:
+    """Forget what was chosen: the command is over."""
+    _chosen.clear()
 
 
 def quiet() -> bool:

@@ -60,8 +60,12 @@ def test_quiet_is_over_with_its_command(recipe_file, tmp_path):
     assert adapt(*words, "-q")[2] == ""
 
 
-def test_quiet_copying_and_merging_print_paths(tmp_path):
+def test_quiet_prints_paths_of_whatever_is_made(adapter, take, tmp_path):
+    recordings, out = [take("a.wav"), take("b.wav")], tmp_path / "out"
     assert succeed("recipes", "cp", "demo", tmp_path, "-q") == f"{tmp_path}/demo.yaml\n"
+    assert adapt("predict", "-q", adapter, *recordings, "--to", "csv", "-o", out) == (0, f"{out}/a.csv\n{out}/b.csv\n", "")
+    assert adapt("embed", "-q", "demo", recordings[0], "-o", out) == (0, f"{out}/a.npz\n", "")
+    assert adapt("predict", "-q", adapter, *recordings, "-o", out, "--skip-existing") == (0, "", "")
 
 
 def test_verbose_prints_versions_time_and_the_way_to_an_error(tmp_path):
