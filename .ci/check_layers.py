@@ -30,7 +30,7 @@ LAYERS = (
     ("etude.adapters.annotations",),
     ("etude.adapters.sound",),
     ("etude.adapters.storage",),
-    ("etude.adapters.registry", "etude.adapters.config", "etude.adapters.device"),
+    ("etude.adapters.registry", "etude.adapters.config", "etude.adapters.device", "etude.adapters.progress"),
     ("etude.adapters.errors",),
 )
 """From top to bottom; packages that stand in one row do not import each other upwards or sideways, but may downwards."""

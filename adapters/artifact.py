@@ -24,6 +24,7 @@ from etude.adapters.backbones import Backbone
 from etude.adapters.config import StrictModel
 from etude.adapters.errors import UserError
 from etude.adapters.storage.atomic import replace_folder
+from etude.adapters.storage.home import home_above, steps_up
 
 FORMAT_VERSION = 1
 TENSORS, MANIFEST, RECIPE, METRICS, CARD = "adapter.safetensors", "adapter.json", "recipe.yaml", "metrics.json", "README.md"
@@ -113,6 +114,8 @@ class Artifact:
     tensors: dict[str, torch.Tensor]
     recipe: str
     metrics: dict[str, Any]
+    home: Path | None
+    """The folder that relative paths of the recipe start from, if the adapter was made in it."""
 
 
 def save(
@@ -124,11 +127,12 @@ def save(
     metrics: Mapping[str, Any],
     card: str,
     dtype: Literal["float16", "float32"],
+    home: Path | None = None,
 ) -> None:
     """Write an artifact, replacing an older one in a single step; other files in ``folder`` stay.
 
-    Floating point tensors are stored as ``dtype``. Raises :class:`UserError` for values that ``dtype`` cannot hold and when it
-    cannot be written; the older artifact is then untouched.
+    Floating point tensors are stored as ``dtype``; relative paths of the recipe start from ``home``. Raises :class:`UserError`
+    for values that ``dtype`` cannot hold and when it cannot be written; the older artifact is then untouched.
     """
     stored = _cast(tensors, dtype)
     files = {
@@ -147,6 +151,8 @@ def save(
         **{key: _sha256(files[name]) for key, name in HASHED.items()},
         "tensors_sha256": _tensors_sha256(stored),
     }
+    if home and (steps := steps_up(home, folder)):
+        metadata["home"] = steps
     metadata["header_sha256"] = _metadata_sha256(metadata)
     files[TENSORS] = safetensors.torch.save(stored, metadata)
     replace_folder(folder, files)
@@ -201,7 +207,8 @@ def load(folder: Path) -> Artifact:
         tensors = {name: file.get_tensor(name) for name in header.shapes}
     if _tensors_sha256(tensors) != header.metadata.get("tensors_sha256"):
         raise _damaged(folder / TENSORS, "holds tensors that were altered since they were saved")
-    return Artifact(folder, header.manifest, tensors, header.recipe, header.metrics)
+    home = home_above(folder, header.metadata.get("home", ""))
+    return Artifact(folder, header.manifest, tensors, header.recipe, header.metrics, home)
 
 
 def check_backbone(artifact: Artifact | Header, backbone: Backbone) -> None:

@@ -29,7 +29,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from setup import GEOMETRIES, Geometry, Workload, epoch, fill, peak_mb, seconds_of
 from train_step import NAMES
 
-from etude.adapters.inference.plot import OKABE_ITO
+from etude.adapters.inference._parts.figure import OKABE_ITO
 
 COMPUTED, RUN = "computed from measured steps", "run"
 EPOCH_WINDOWS = 12

@@ -28,7 +28,7 @@ def _split(split: str, tracks: Sequence[Track]) -> dict[str, Any]:
     own = [track for track in tracks if track.split == split]
     layers: dict[str, Any] = {}
     for kind in map(kind_of, sorted(set[str]().union(*(track.annotation for track in tracks)))):
-        known = [getattr(track.annotation, kind.name) for track in own]
+        known = [getattr(track.truth, kind.name) for track in own]
         counts = Counter(name for layer in known for name in kind.counts(layer))
         layers[kind.name] = {"records": sum(map(len, known)), "classes": dict(sorted(counts.items()))}
     return {

@@ -25,12 +25,14 @@ def check_writable(folder: Path, option: str) -> None:
 def run_and_out(name: str, makes: str, marker: str, run: Path | None, out: Path | None, fresh: bool) -> tuple[Path, Path]:
     """Where the run ``name`` and the adapter or backbone that it ``makes`` go: as the user said, or runs/NAME and NAME-MAKES.
 
-    Raises :class:`UserError` where they cannot be written to, or where ``out`` holds a result (it has the file ``marker``) that
-    neither ``fresh`` nor the run to be continued may replace.
+    Raises :class:`UserError` where they cannot be written to, where ``out`` is the current folder, or where it holds a result
+    (the file ``marker``) that neither ``fresh`` nor the run to be continued may replace.
     """
     run, out = run or Path("runs") / name, out or Path(f"{name}-{makes}")
     check_writable(run, "--run")
     check_writable(out, "--out")
+    if out.resolve() == Path.cwd():  # the folder is replaced as a whole, and with it the one that the shell is in
+        raise UserError("is the current folder", where=f"--out {out}", fix=f"name one below it, such as {name}-{makes}")
     if (out / marker).exists() and not (fresh or (run / "checkpoint.pt").exists()):
         article = "an" if makes[0] in "aeiou" else "a"
         fix = "name another folder with --out, or pass --fresh to replace it"

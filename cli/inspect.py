@@ -10,12 +10,14 @@ from typing import Annotated, Any
 
 import typer
 
+from etude.cli.completion import adapters
+
 
 def inspect(
-    adapter: Annotated[Path, typer.Argument(help="Adapter folder.")],
+    adapter: Annotated[Path, typer.Argument(help="Adapter folder.", autocompletion=adapters)],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show what an adapter holds: backbone, sites, sizes, labels, scores, licences. Loads no backbone."""
+    """Show what an adapter holds. Backbone, sizes, labels, scores, licences; it loads no backbone."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.markup import escape

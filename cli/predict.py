@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import glob
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from etude.adapters.errors import Problem, UserError, nearest
+from etude.adapters.errors import UserError
+
+if TYPE_CHECKING:
+    from etude.cli.ledger import Ledger
+    from etude.cli.outputs import Outputs, Recording
 
 
 def predict(
@@ -21,126 +23,95 @@ def predict(
         list[Path] | None,
         typer.Option("--with", help="One more adapter on the same backbone; each then has a folder of its own below --out."),
     ] = None,
-    to: Annotated[str, typer.Option(help="csv, jams, midi, audacity or json.")] = "csv",
-    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("."),
+    to: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="csv (unless told otherwise), jams, midi, audacity, json, jsonl, or - for CSV on stdout; repeatable."
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("."),
     plot: Annotated[bool, typer.Option("--plot", help="Also draw what was found over the spectrogram (PNG).")] = False,
+    activations: Annotated[
+        bool, typer.Option("--activations", help="Also write what the heads say of each frame (NPZ).")
+    ] = False,
+    sort_into: Annotated[
+        Path | None, typer.Option(help="Copy each recording into a folder per label that was found in it, in this folder.")
+    ] = None,
+    link: Annotated[bool, typer.Option("--link", help="With --sort-into: link instead of copying.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object per recording to stdout.")] = False,
+    skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Skip recordings whose results exist.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace results that exist already.")] = False,
+    jobs: Annotated[int, typer.Option(help="Processes; more are faster for many short recordings on a CPU.")] = 1,
     weights: Annotated[str | None, typer.Option(help="Backbone weights, if not where the recipe says.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; a GPU when there is one.")] = None,
     compile: Annotated[bool, typer.Option("--compile", help="Compile the backbone first, which takes a while.")] = False,
 ) -> None:
     """Turn recordings into events and tags that a musician can open. A file that cannot be read does not stop the others."""
-    from etude.adapters.formats import export, format_of, left_out
-    from etude.adapters.registry import names
-    from etude.cli.folders import check_writable, make_folder
+    from etude.adapters.inference.workers import each
+    from etude.cli.finders import PRINTED, finders, known_formats
+    from etude.cli.folders import check_writable
+    from etude.cli.ledger import Ledger
+    from etude.cli.outcome import conclude
+    from etude.cli.outputs import Done, Outputs, Recording
+    from etude.cli.printed import PrintedCsv, PrintedJson
     from etude.cli.progress import progress
+    from etude.cli.recordings import check_options, expand, refuse_existing, result_names, tell_skipped
 
-    if to not in names("formats"):
-        raise UserError(f"unknown format '{to}'", where="--to", fix=nearest(to, names("formats")))
-    files = expand(recordings)
-    suffixes = (format_of(to).suffix, *([".png"] if plot else []))
-    folders = [out / name for name in adapter_names([adapter, *others])] if others else [out]
-    results = [[tuple(folder / f"{name}{suffix}" for suffix in suffixes) for folder in folders] for name in result_names(files)]
-    check_writable(out, "--out")
-    existing = [path for per_adapter in results for paths in per_adapter for path in paths if path.exists()]
-    if existing and not force:
-        more = f", and so do {len(existing) - 1} more results" if len(existing) > 1 else ""
-        fix = "pass --force to replace, or name another folder with --out"
-        raise UserError(f"exists already{more}", where=str(existing[0]), fix=fix)
-    problems: list[Problem] = []
+    wanted = known_formats(to or ([] if as_json or sort_into else ["csv"]))
+    if as_json and PRINTED in wanted:
+        raise UserError("both print to standard output", where="--json --to -", fix="leave one of them out")
+    if link and sort_into is None:
+        raise UserError("says how to sort recordings, but not where", where="--link", fix="add --sort-into FOLDER")
+    check_options(skip_existing, force)
+    say = partial(typer.echo, err=as_json or PRINTED in wanted)
+    files, paths = expand(recordings), [adapter, *(others or [])]
+    found = finders(paths, wanted, partial(typer.echo, err=True))
+    outputs = Outputs(found, out, plot, activations, sort_into, link, force)
+    if outputs.filed:
+        check_writable(out, "--out")
+    if sort_into is not None:
+        check_writable(sort_into, "--sort-into")
+    printed = PrintedJson() if as_json else PrintedCsv(found, several=len(files) > 1) if PRINTED in wanted else None
+    elsewhere = [] if sort_into is None else [sort_into]
+    ledger = Ledger(found, out, errors=outputs.filed and len(files) > 1, elsewhere=elsewhere, printed=printed, say=say)
+    chosen = list(map(Recording, files, result_names(files, ledger.reserved)))
+    if skip_existing:
+        chosen = incomplete(outputs, ledger, chosen)
+        tell_skipped(say, len(files) - len(chosen), len(files))
+        if not chosen:
+            return
+    elif not force:
+        refuse_existing(existing(outputs, ledger, chosen))
+    if plot:
+        tell_undrawable([*(lane for finder in found.values() for lane in finder.lanes), *(one.path.stem for one in chosen)])
     with progress("loading the adapter", 1):
-        from etude.adapters.annotations import kind_of
-        from etude.adapters.inference.bulk import predict_files
-        from etude.adapters.inference.plot import plot_events
-        from etude.adapters.inference.session import Session
-
-        session = Session(adapter, *(others or []), weights=weights, device=device, compile=compile)
-    for name in session.adapters:
-        kinds = sorted({head.kind for head in session.heads(name).values()})
-        if lost := left_out(to, kinds, name):
-            kept = " and ".join(kind.plural for kind in map(kind_of, kinds) if kind not in lost)
-            what = f"{to} holds no {' and no '.join(kind.plural for kind in lost)}; only {kept} are written"
-            typer.echo(f"notice: {name}: {what}", err=True)
-    with progress("predicting", len(files)) as advance:
-        for prediction, places in zip(predict_files(session, files), results, strict=True):
-            file = prediction.path
-            problems += prediction.problems
-            for (name, annotation), (target, *picture) in zip(prediction.annotations.items(), places, strict=False):
-                with noted(problems):
-                    make_folder(target.parent)
-                    export(annotation, target, to, duration=prediction.duration, source=file, adapter=name)
-                    summary = "; ".join(kind.summary(layer) for kind, layer in annotation.by_kind())
-                    typer.echo(f"{file}: {summary} -> {target}")
-                    heads = session.heads(name).values()
-                    labels = [label for head in heads if not kind_of(head.kind).whole for label in head.labels]
-                    for path in picture:
-                        plot_events(file, annotation, path, labels=labels)
+        start = partial(outputs.start, paths, weights, device, compile)
+        results = each(start, chosen, jobs, lambda one, problems: Done(one.path, problems=problems))
+    ledger.begin(files, force=force)
+    with progress("predicting", len(chosen)) as advance, closing(results):
+        for done in results:
+            ledger.add(done)
             advance(1)
-    if problems:
-        raise UserError(problems)
+    conclude(ledger.problems, ledger.failed, len(files))
 
 
-@contextmanager
-def noted(problems: list[Problem]) -> Iterator[None]:
-    """Put the problems of the block on the list, and go on after it."""
-    try:
-        yield
-    except UserError as error:
-        problems += error.problems
+def incomplete(outputs: Outputs, ledger: Ledger, recordings: list[Recording]) -> list[Recording]:
+    """Those that lack a result. Raises :class:`UserError` where none of them would be kept in a file."""
+    if not (outputs.filed or outputs.sort_into):
+        raise UserError("nothing is written that could exist", where="--skip-existing", fix="name a format with --to")
+    return [one for one in recordings if not (outputs.complete(one) and all(table.has(one.path) for table in ledger.tables))]
 
 
-def adapter_names(adapters: Sequence[Path]) -> list[str]:
-    """The adapters' own names. Raises :class:`UserError` where two are the same: their results would share a folder."""
-    from etude.adapters.artifact import read_header
-
-    names: list[str] = []
-    for folder in adapters:
-        name = read_header(folder).manifest.name
-        if name.casefold() in (known.casefold() for known in names):  # many file systems take A for a
-            fix = "predict with one after the other"
-            raise UserError(f"is called '{name}', as another of these adapters is", where=str(folder), fix=fix)
-        names.append(name)
-    return names
+def existing(outputs: Outputs, ledger: Ledger, recordings: list[Recording]) -> list[Path]:
+    """Results of ``recordings`` that exist."""
+    found = [path for one in recordings for path in outputs.existing(one)]
+    return found + [table.path for table in ledger.tables if any(table.has(one.path) for one in recordings)]
 
 
-def expand(recordings: Sequence[str]) -> list[Path]:
-    """Files as given, and the audio files below folders and among the matches of globs; each once.
+def tell_undrawable(names: list[str]) -> None:
+    """Say which characters of ``names`` pictures will lack."""
+    from etude.adapters.inference._parts.lettering import PACKAGE, undrawable
 
-    Raises :class:`UserError` for what leads to no audio file.
-    """
-    from etude.adapters.sound.audio import SUFFIXES
-
-    files: dict[str, Path] = {}
-    problems: list[Problem] = []
-    for item in recordings:
-        path = Path(item)
-        if path.is_dir():
-            found = [p for p in path.rglob("*") if not p.name.startswith(".")]
-        elif path.exists() or not glob.has_magic(item):
-            found = [path]
-        else:
-            found = [Path(p) for p in glob.glob(item, recursive=True)]
-        if found != [path]:
-            found = sorted(p for p in found if p.suffix.lower() in SUFFIXES and p.is_file())
-        if not found:
-            problems.append(Problem("no recording found", item, f"audio files end in {' '.join(sorted(SUFFIXES))}"))
-        for file in found:
-            files.setdefault(os.path.abspath(file), file)
-    if problems:
-        raise UserError(problems)
-    return list(files.values())
-
-
-def result_names(files: Sequence[Path]) -> list[str]:
-    """A name without suffix for the result of each recording, all different.
-
-    They are the recordings' own names; where two are equal, the folders are kept, from the first one that is not common to all
-    recordings; where that does not suffice (``x.wav`` beside ``x.flac``), the audio suffix is kept as well.
-    """
-    absolute = [Path(os.path.abspath(file)) for file in files]
-    common = os.path.commonpath([file.parent for file in absolute])
-    paths = [file.relative_to(common) for file in absolute]
-    for names in ([file.stem for file in files], [str(path.with_suffix("")) for path in paths]):
-        if len({name.casefold() for name in names}) == len(names):  # casefold: many file systems take A.csv for a.csv
-            return names
-    return [str(path) for path in paths]
+    if lost := undrawable("".join(names)):
+        shown = f"{lost[:20]}{'...' if len(lost) > 20 else ''}"
+        typer.echo(f"notice: no font here has {shown}: pictures show code points (install a font, {PACKAGE} say)", err=True)

@@ -7,11 +7,15 @@ from typing import Annotated
 
 import typer
 
+from etude.cli.completion import recipes
+
 
 def pretrain(
-    recipe: Annotated[str, typer.Argument(help="Pretraining recipe: a file, or the name of a packaged one.")],
+    recipe: Annotated[
+        str, typer.Argument(help="Pretraining recipe, a file or a packaged one by name.", autocompletion=recipes)
+    ],
     overrides: Annotated[list[str] | None, typer.Argument(help="section.field=value, e.g. train.steps=500")] = None,
-    out: Annotated[Path | None, typer.Option(help="Where the backbone goes; NAME-backbone by default.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Where the backbone goes; NAME-backbone by default.")] = None,
     run: Annotated[Path | None, typer.Option(help="Folder of the run: checkpoint, history; runs/NAME by default.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over; replaces the run and its backbone.")] = False,
 ) -> None:
@@ -21,6 +25,7 @@ def pretrain(
     from etude.cli.launched import speaks
     from etude.cli.progress import progress
     from etude.cli.resumable import resumable
+    from etude.cli.verbosity import quiet
 
     loaded = load_pretrain_recipe(recipe, overrides or [])
     run, out = run_and_out(loaded.name, "backbone", "config.json", run, out, fresh)
@@ -29,6 +34,9 @@ def pretrain(
     with resumable(fresh=fresh):
         run_pretraining(loaded, run, out, fresh=fresh)
     if not speaks():
+        return
+    if quiet():
+        typer.echo(str(out))
         return
     size = sum(file.stat().st_size for file in out.iterdir()) / 1e6
     use = f"backbone: {{name: mert, weights: {out.absolute()}}}"

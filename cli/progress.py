@@ -1,4 +1,4 @@
-"""A progress bar for commands: on stderr, and only if that is a terminal."""
+"""Progress of a command, on stderr."""
 
 from __future__ import annotations
 
@@ -6,26 +6,17 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from etude.cli.launched import speaks
+
 
 @contextmanager
 def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar while the block runs; call the value with the number of items done."""
+    """Progress while the block runs; call the value with the number of items done."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    console = Console(stderr=True)
-    bars = Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        # Lines printed meanwhile go above the bar; but what is piped elsewhere must arrive there, not on the terminal.
-        redirect_stdout=sys.stdout.isatty(),
-        disable=not console.is_terminal,
-    )
-    with bars:
+    from etude.adapters.progress import Bars
+
+    # Lines printed meanwhile go above the bar; but what is piped elsewhere must arrive there, not on the terminal.
+    with Bars(Console(stderr=True, quiet=not speaks()), redirect_stdout=sys.stdout.isatty()) as bars:
         task = bars.add_task(description, total=total)
         yield lambda count: bars.advance(task, count)

@@ -11,6 +11,8 @@ from typing import Annotated
 import typer
 
 from etude.adapters.errors import UserError, nearest
+from etude.cli.completion import recipe_names, recipes
+from etude.cli.verbosity import quiet
 from etude.recipes import packaged
 
 app = typer.Typer(no_args_is_help=True, help="List, copy and check recipes.")
@@ -19,10 +21,13 @@ app = typer.Typer(no_args_is_help=True, help="List, copy and check recipes.")
 @app.command("ls")
 def list_recipes() -> None:
     """List the packaged recipes."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("recipe", "what it does")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("recipe", no_wrap=True)
+    table.add_column("what it does")
     for name, path in packaged().items():
         table.add_row(name, summary(path.read_text(encoding="utf-8")))
     Console().print(table)
@@ -30,7 +35,7 @@ def list_recipes() -> None:
 
 @app.command("cp")
 def copy(
-    name: Annotated[str, typer.Argument(help="Name of a packaged recipe.")],
+    name: Annotated[str, typer.Argument(help="Name of a packaged recipe.", autocompletion=recipe_names)],
     destination: Annotated[Path, typer.Argument(help="File or folder.")] = Path("."),
 ) -> None:
     """Copy a packaged recipe, to make it your own."""
@@ -43,6 +48,9 @@ def copy(
     if target.exists():
         raise UserError(f"'{target}' exists", fix="name another file, or remove it first")
     shutil.copyfile(known[name], target)
+    if quiet():
+        typer.echo(str(target))
+        return
     from etude.adapters.recipe.reading import TASKS, task_of
 
     typer.echo(f"{target}: run it with 'adapt {TASKS[task_of(target)].command} {target}'")
@@ -50,7 +58,7 @@ def copy(
 
 @app.command()
 def check(
-    recipe: Annotated[str, typer.Argument(help="Recipe file, or the name of a packaged recipe.")],
+    recipe: Annotated[str, typer.Argument(help="Recipe file, or the name of a packaged recipe.", autocompletion=recipes)],
     overrides: Annotated[list[str] | None, typer.Argument(help="section.field=value, e.g. train.lr=1e-3")] = None,
 ) -> None:
     """Print a recipe with every default filled in, or everything that is wrong with it."""

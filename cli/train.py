@@ -7,11 +7,16 @@ from typing import Annotated
 
 import typer
 
+from etude.cli.completion import recipes
+
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="Recipe file, or the name of a packaged recipe.")],
+    recipe: Annotated[
+        str,
+        typer.Argument(help="Recipe file, packaged recipe, or folder of labelled recordings.", autocompletion=recipes),
+    ],
     overrides: Annotated[list[str] | None, typer.Argument(help="section.field=value, e.g. train.lr=1e-3")] = None,
-    out: Annotated[Path | None, typer.Option(help="Where the adapter goes; NAME-adapter by default.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Where the adapter goes; NAME-adapter by default.")] = None,
     run: Annotated[Path | None, typer.Option(help="Folder of the run: checkpoint, logs, plots; runs/NAME by default.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over; replaces the run and its adapter.")] = False,
     cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Keep and reuse frozen states.")] = True,
@@ -22,6 +27,7 @@ def train(
     from etude.cli.launched import speaks
     from etude.cli.progress import progress
     from etude.cli.resumable import resumable
+    from etude.cli.verbosity import quiet
 
     loaded = load_recipe(recipe, overrides or [])
     run, out = run_and_out(loaded.name, "adapter", "adapter.json", run, out, fresh)
@@ -32,6 +38,9 @@ def train(
     with resumable(fresh=fresh):
         run_training(loaded, run, out, fresh=fresh, cache=cache)
     if not speaks():
+        return
+    if quiet():
+        typer.echo(str(out))
         return
     header = read_header(out)
     for split, scores in header.metrics.items():

@@ -39,7 +39,8 @@ INTRODUCTION = """# Recipe reference
 
 A recipe is one YAML file. Unknown fields are errors, and all problems are reported at once. Any field can be set on the command
 line: `adapt train recipe.yaml train.lr=1e-3`. `adapt recipes check recipe.yaml` prints a recipe with every default filled in.
-In paths, `~` and `${NAME}` of the environment are replaced. This page is made of the code that reads recipes.
+In paths, `~` and `${NAME}` of the environment are replaced; a relative path starts from the folder of the recipe if it leads to
+something there, else from the current folder. This page is made of the code that reads recipes.
 """
 
 

@@ -8,8 +8,9 @@ from etude.adapters.artifact import BackboneRef, Manifest
 from etude.adapters.model.build import build_backbone, build_model
 from etude.adapters.recipe.schema import parse_recipe
 
-LABELS = {"technique": ("tone", "buzz")}
-STATISTICS = {"technique": {"pitch_range": [60, 63], "class_weights": [1.0, 2.0]}}
+LABELS = {"technique": ("tone", "buzz"), "tags": ("cel", "flu", "a/b", "vio")}
+STATISTICS = {"technique": {"pitch_range": [60, 63], "class_weights": [1.0, 2.0]}, "tags": {}}
+THRESHOLDS = {"technique": {"technique": [0.5, 0.5], "onset": 0.5}, "tags": {"tags": 0.5}}
 METHODS = {
     "lora": {"rank": 4},
     "lora-last": {"rank": 2, "alpha": 4, "blocks": "last 1", "sites": ["attn.q", "ffn.out"]},
@@ -33,22 +34,23 @@ def methods_of(backbone):
     return [name for name in METHODS if backbone == "whisper" or name not in ON_SPECTROGRAMS]
 
 
-def make_adapter(folder, method=None, name=None, backbone="mert", layers="all", overlap=0.3, **more):
+def make_adapter(folder, method=None, name=None, backbone="mert", layers="all", overlap=0.3, heads=("technique",), **more):
     """An artifact with random trained tensors, large enough to matter; without ``method``, one of heads only."""
+    labels, statistics, thresholds = ({head: known[head] for head in heads} for known in (LABELS, STATISTICS, THRESHOLDS))
     fields = {
         "name": name or folder.name,
         "data": {"name": "manifest", "root": "/nowhere"},
         "backbone": {"name": backbone, "weights": "random:tiny", "window": 1.0, **more},
         "method": {"name": "heads_only"} if method is None else {"name": "lora", **METHODS[method]},
         "mix": {"layers": layers},
-        "heads": {"technique": {"hidden": 16}},
+        "heads": {head: {"hidden": 16} for head in heads},
         "train": {"overlap": overlap, "dtype": "float32"},
     }
     recipe = parse_recipe(yaml.safe_dump(fields))
     base = build_backbone(recipe.backbone)
     fingerprint = base.fingerprint()
     torch.manual_seed(len(folder.name))
-    model = build_model(recipe, base, LABELS, STATISTICS)
+    model = build_model(recipe, base, labels, statistics)
     with torch.no_grad():
         for tensor_name, parameter in model.named_trainable():
             parameter.add_((0.1 if tensor_name.startswith("heads.") else 0.3) * torch.randn(parameter.shape))
@@ -71,9 +73,9 @@ def make_adapter(folder, method=None, name=None, backbone="mert", layers="all", 
                 num_blocks=base.num_blocks,
             ),
             method=recipe.method.name,
-            labels=LABELS,
-            thresholds={"technique": {"technique": [0.5, 0.5], "onset": 0.5}},
-            statistics=STATISTICS,
+            labels=labels,
+            thresholds=thresholds,
+            statistics=statistics,
             dataset="manifest",
             data_licence="CC0-1.0",
             trainable=model.trainable_counts(),

@@ -46,6 +46,7 @@ def manifest(**changes):
     return Manifest(**{**fields, **changes})
 
 
-def store(folder, tensors=TENSORS, dtype="float32", **changes):
-    save(folder, manifest=manifest(**changes), tensors=tensors, recipe=RECIPE, metrics=METRICS, card="# card\n", dtype=dtype)
+def store(folder, tensors=TENSORS, dtype="float32", home=None, **changes):
+    rest = {"recipe": RECIPE, "metrics": METRICS, "card": "# card\n"}
+    save(folder, manifest=manifest(**changes), tensors=tensors, dtype=dtype, home=home, **rest)
     return folder

@@ -1,9 +1,11 @@
 """The arrays and keys of a small OpenMIC-2018, written as the release has them."""
 
 import io
+import json
 import zipfile
 
 import numpy as np
+import soundfile
 
 from etude.adapters.datasets.openmic2018 import Openmic2018
 
@@ -31,6 +33,19 @@ def write_arrays(root, **changed):
     arrays |= {"sample_key": np.array(KEYS, dtype=object)} | changed
     kept = {name: array for name, array in arrays.items() if array is not None}
     np.savez_compressed(root / "openmic-2018.npz", **kept)
+
+
+def write_release(root):
+    """``openmic-2018``; the keys are an array of objects, as in the release."""
+    (root / "partitions").mkdir(parents=True)
+    for number, name in enumerate(KEYS):
+        folder = root / "audio" / name[:3]
+        folder.mkdir(parents=True, exist_ok=True)
+        soundfile.write(folder / f"{name}.ogg", np.random.default_rng(number).uniform(-0.5, 0.5, (4410, 2)), 44100)
+    write_arrays(root)
+    (root / "class-map.json").write_text(json.dumps({name: index for index, name in reversed([*enumerate(CLASSES)])}))
+    (root / "partitions/split01_train.csv").write_text("\n".join(TRAIN) + "\n")
+    (root / "partitions/split01_test.csv").write_text("\r\n".join(TEST) + "\r\n")
 
 
 def replace_member(path, name, content):

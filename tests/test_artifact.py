@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from etude.adapters import artifact as artifacts
 from etude.adapters.artifact import Manifest, check_backbone, load, read_header, save
 from etude.adapters.errors import UserError
+from etude.adapters.storage.home import home_above
 
 
 class Weights:
@@ -148,3 +149,26 @@ def test_unknown_manifest_field_is_reported(tmp_path, monkeypatch):
     save(folder, manifest=Later(**manifest().model_dump()), tensors=TENSORS, recipe="", metrics={}, card="", dtype="float32")
     with pytest.raises(UserError, match="later"):
         artifacts.read_header(folder)
+
+
+@pytest.mark.parametrize(
+    ("folder", "home", "kept"),
+    [
+        ("a/b/made", "a", "../.."),
+        ("made", ".", ".."),
+        ("made", "made", "."),
+        ("made", "other", None),
+        ("made", "made/in", None),
+    ],
+)
+def test_only_how_far_above_its_home_lies_is_kept(tmp_path, folder, home, kept):
+    store(tmp_path / folder, home=tmp_path / home)
+    assert read_header(tmp_path / folder).metadata.get("home") == kept
+    (tmp_path / "moved").mkdir()
+    (tmp_path / folder.split("/")[0]).rename(tmp_path / "moved" / folder.split("/")[0])
+    assert load(tmp_path / "moved" / folder).home == (tmp_path / "moved" / home if kept else None)
+
+
+@pytest.mark.parametrize("steps", ["/etc", "../etc", "", "a", "../../a/.."])
+def test_a_home_that_is_not_above_is_no_home(tmp_path, steps):
+    assert home_above(tmp_path, steps) is None

@@ -3,9 +3,11 @@
 import itertools
 
 import numpy as np
+import pytest
 import soundfile
 
 import etude
+from etude.adapters.errors import UserError
 from etude.adapters.inference.session import Session
 
 
@@ -21,6 +23,18 @@ def test_predictions_come_in_order_and_bad_files_stop_nobody(folders, take, tmp_
     for item, seconds in zip(found[::2], (0.5, 2.2, 1.5), strict=True):
         assert item.annotations == session.all(item.path)
         assert item.duration == seconds
+
+
+def test_two_processes_find_what_one_does(folders, take, tmp_path):
+    adapter = folders("lora", method="lora")
+    (tmp_path / "noise.wav").write_bytes(b"no audio at all")
+    files = [take(0.5), tmp_path / "noise.wav", take(2.2), take(1.5)]
+    alone = list(etude.predict_files(adapter, files))
+    assert list(etude.predict_files(adapter, files, jobs=2)) == alone
+    assert [len(item.problems) for item in alone] == [0, 1, 0, 0]
+    assert sum(len(item.annotations["lora"].notes) for item in alone if not item.problems) > 0
+    with pytest.raises(UserError, match="a session cannot be shared by processes"):
+        etude.predict_files(Session(adapter), files, jobs=2)
 
 
 def test_nothing_is_computed_before_it_is_asked_for(folders, tmp_path):

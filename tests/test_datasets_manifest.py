@@ -169,15 +169,61 @@ def test_without_a_training_split_the_techniques_are_those_of_the_rest(tmp_path)
 
 
 def test_nothing_to_learn_is_a_problem(tmp_path):
-    labelled(tmp_path, [("train", "0,1,,60\n")])
-    assert "no event names a technique" in whats(manifest(tmp_path).check()[1])
+    labelled(tmp_path, [("train", "")])
+    assert "no recording has an event or a tag" in whats(manifest(tmp_path).check()[1])
+
+
+def test_events_without_a_technique_are_notes_that_are_learned_as_such(tmp_path):
+    labelled(tmp_path, [("train", "0,.5,,60\n"), ("test", "0,.5,,62\n")])
+    data = manifest(tmp_path)
+    assert data.classes == {"notes": ("note",)}
+    assert [note.technique for track in data.check()[0] for note in track.annotation.notes] == ["note", "note"]
+    assert "all are learned as 'note'" in whats(data.notices)
+    judged = manifest(tmp_path, techniques=["note"])
+    assert [note.technique for track in judged.check()[0] for note in track.annotation.notes] == ["note", "note"]
+    others = manifest(tmp_path, techniques=["a", "b"])
+    assert [note.technique for track in others.check()[0] for note in track.annotation.notes] == [None, None]
+
+
+def test_events_may_be_told_apart_by_what_plays_them(tmp_path):
+    labelled(tmp_path, [("train", "0,.5,,60\n"), ("test", "0,.5,,62\n")])
+    for name, instruments in (("0.csv", "flute"), ("1.csv", "cello")):
+        (tmp_path / name).write_text(f"onset_time,offset_time,technique,pitch,instrument\n0,.5,,60,{instruments}\n")
+    data = manifest(tmp_path)
+    (problem,) = data.check()[1]
+    assert (problem.what, problem.where) == ("unknown instrument 'cello'", str(tmp_path / "1.wav"))
+    both = manifest(tmp_path, label="instrument", labels={"flute": "wind", "cello": "string"})
+    assert both.check()[1] == []
+    assert both.classes == {"notes": ("wind", "string")}
+    assert [note.technique for track in both.check()[0] for note in track.annotation.notes] == ["wind", "string"]
+
+
+def test_a_manifest_may_have_tags_in_place_of_events_and_say_what_belongs_together(tmp_path):
+    for name in "abcd":
+        audio(tmp_path / f"{name}.wav")
+    text = "audio,tags,split,group\na.wav,flute; cello,train,x\nb.wav,-,train,\nc.wav,flute,test,y\nd.wav,,test,y\n"
+    (tmp_path / "manifest.csv").write_text(text)
+    data = manifest(tmp_path)
+    assert (
+        whats(data.check()[1]) == f"{tmp_path / 'manifest.csv'}:5: names no tag (fill in the column 'tags', or remove the row)"
+    )
+    (tmp_path / "manifest.csv").write_text(text.replace("d.wav,,", "d.wav,fluet,"))
+    assert f"{tmp_path / 'manifest.csv'}:5: unknown tag 'fluet' (did you mean 'flute'?)" in whats(manifest(tmp_path).check()[1])
+    (tmp_path / "manifest.csv").write_text(text.replace("d.wav,,", "d.wav,cello,"))
+    data = manifest(tmp_path)
+    tracks, problems = data.check()
+    assert problems == []
+    assert data.classes == {"tags": ("cello", "flute")}
+    assert [[tag.name for tag in track.annotation.tags] for track in tracks] == [["cello", "flute"], [], ["flute"], ["cello"]]
+    assert all("notes" not in track.annotation for track in tracks)
+    assert [track.group for track in tracks] == ["x", "", "y", "y"]
 
 
 @pytest.mark.parametrize(
     ("text", "what"),
     [
         (None, "cannot be read: No such file"),
-        ("audio,event,split\n", "lacks the column 'events' (did you mean 'event'?)"),
+        ("audio,event,split\na.wav,a.csv,train\n", "lacks the column 'events' (did you mean 'event'?)"),
         ("audio,events,split\n", "lists no recording"),
         ("audio,events,split\na\0.wav,b\0.csv,train\n", "no such audio file"),
     ],

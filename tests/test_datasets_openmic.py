@@ -1,6 +1,5 @@
 """OpenMIC-2018, on small trees laid out as the release is."""
 
-import json
 import pickle
 import random
 import shutil
@@ -8,7 +7,6 @@ from collections import Counter
 
 import numpy as np
 import pytest
-import soundfile
 from made_openmic import (
     AGAIN,
     CLASSES,
@@ -23,6 +21,7 @@ from made_openmic import (
     replace_member,
     told,
     write_arrays,
+    write_release,
 )
 from pydantic import ValidationError
 
@@ -34,15 +33,7 @@ from etude.adapters.errors import UserError
 def released(tmp_path_factory):
     """``openmic-2018``; the keys are an array of objects, as in the release."""
     root = tmp_path_factory.mktemp("data") / "openmic-2018"
-    (root / "partitions").mkdir(parents=True)
-    soundfile.write(root / "one.ogg", np.random.default_rng(0).uniform(-0.5, 0.5, (4410, 2)), 44100)
-    for name in KEYS:
-        (root / "audio" / name[:3]).mkdir(parents=True, exist_ok=True)
-        shutil.copy(root / "one.ogg", root / "audio" / name[:3] / f"{name}.ogg")
-    write_arrays(root)
-    (root / "class-map.json").write_text(json.dumps({name: index for index, name in reversed([*enumerate(CLASSES)])}))
-    (root / "partitions/split01_train.csv").write_text("\n".join(TRAIN) + "\n")
-    (root / "partitions/split01_test.csv").write_text("\r\n".join(TEST) + "\r\n")
+    write_release(root)
     return root
 
 
@@ -54,8 +45,9 @@ def copy(released, tmp_path):
 # the release
 
 
-def test_tracks(released):
-    data = openmic(released)
+@pytest.mark.parametrize("soft", [True, False])
+def test_tracks(released, soft):
+    data = openmic(released, soft=soft)
     assert told(data) == []
     assert data.notices == []
     assert (data.classes, data.licence) == ({"tags": CLASSES}, "CC-BY-4.0")
@@ -65,7 +57,11 @@ def test_tracks(released):
         annotation = tracks[name].annotation
         for label, probability, labelled in zip(CLASSES, probabilities, known, strict=True):
             assert (label in annotation.tags.unjudged) == (not labelled)
-            assert (Tag(label) in annotation.tags) == (labelled and probability >= 0.5)
+            tag = Tag(label, probability) if soft else Tag(label)
+            assert (tag in annotation.tags) == (labelled and probability >= (0.25 if soft else 0.5)), "there are quarters"
+            assert (tag in tracks[name].truth.tags) == (labelled and probability >= 0.5)
+    assert {track.soft for track in tracks.values()} == {soft}
+    assert openmic(released).config.soft, "as published"
     assert any(0.5 in probabilities[known] for probabilities, known in zip(*labels(), strict=True))
     assert {name for name, track in tracks.items() if track.split == "test"} == set(TEST)
     assert tracks[KEYS[0]].audio == released / f"audio/{KEYS[0][:3]}/{KEYS[0]}.ogg"

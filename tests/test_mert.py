@@ -1,6 +1,7 @@
 """MERT: its states are HuBERT's, and its checkpoints are read whatever they name their tensors."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 from transformers import HubertModel
 
 from etude.adapters.backbones import mert
+from etude.adapters.backbones._parts.constant_q import ConstantQ
 from etude.adapters.errors import UserError
 from etude.adapters.pretraining.engine import Pretrainer
 from etude.adapters.recipe.pretraining import load_pretrain_recipe
@@ -67,6 +69,31 @@ def test_mert_states_are_huberts(tmp_path, stable):
     torch.testing.assert_close(states[-1], expected.last_hidden_state, atol=1e-5, rtol=0)
 
 
+@torch.no_grad()
+def test_deepnorm_weighs_the_residuals_more(tmp_path):
+    peer = HubertModel(mert.hubert_config(mert.SIZES["tiny"])).eval()
+    path = mock_mert(tmp_path, peer, old=False) / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"deepnorm": True}))
+    backbone = build("mert", tmp_path, window=1.0)
+    states = backbone(backbone.prepare(tone(24_000, 24_000)[None], torch.tensor([24_000])))
+    for layer, given, found in zip(peer.encoder.layers, states[:-1], states[1:], strict=True):
+        between = layer.layer_norm(given * 6**0.25 + layer.attention(given)[0])  # of 3 blocks
+        torch.testing.assert_close(found, layer.final_layer_norm(between * 6**0.25 + layer.feed_forward(between)))
+    assert backbone.model.config.to_dict()["deepnorm"], "a merged checkpoint says so, too"
+
+
+def test_a_constant_q_transform_finds_a_sine_where_it_is():
+    transform, time = ConstantQ(96, 16_000), torch.arange(48_000) / 16_000
+    found = transform(0.5 * torch.sin(2 * torch.pi * 65.4 * time)[None])  # an octave above the lowest bin
+    assert found.shape == (1, 96, 151)
+    middle = found[0, :, 75]
+    assert middle.argmax() == 48
+    assert middle[48] == pytest.approx(0.25 * math.ceil(16_000 / 65.4 / (2 ** (1 / 48) - 1)) ** 0.5, rel=1e-3)
+    silence = torch.zeros(1, 16_000, requires_grad=True)
+    transform(silence).sum().backward()
+    assert silence.grad.isfinite().all()
+
+
 @pytest.mark.parametrize("old", [True, False])
 @pytest.mark.parametrize("prefix", ["", "hubert."])
 @torch.no_grad()
@@ -114,8 +141,10 @@ def test_mert_tensors_that_do_not_fit(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"deepnorm": True}, "uses 'deepnorm'"),
-        ({"feature_extractor_cqt": True}, "uses 'feature_extractor_cqt'"),
+        ({"deepnorm": True, "do_stable_layer_norm": True}, "'deepnorm' and 'do_stable_layer_norm' exclude each other"),
+        ({"feature_extractor_cqt": True}, "'feature_extractor_cqt' has 50 frames per second, the convolutions have 75"),
+        ({"feature_extractor_cqt": True, "feature_extractor_cqt_bins": "many"}, "does not describe a HuBERT"),
+        ({"feature_extractor_cqt": True, "sample_rate": 16_000}, r"feature_projection.projection.weight \[48, 32\] instead of"),
         ({"hidden_size": "large"}, "does not describe a HuBERT"),
         ({"num_attention_heads": 5}, "does not describe a HuBERT"),
         ({"num_hidden_layers": 2}, "unexpected"),

@@ -59,7 +59,7 @@ def test_columns_may_stand_anywhere_and_have_other_names(tmp_path):
 BAD_ROWS = {
     "x,1,a,60": "onset_time is 'x', not a number",
     ",1,a,60": "onset_time is '', not a number",
-    "0,1,a,C4": "pitch is 'C4', not a number",
+    "0,1,a,I4": "pitch is 'I4', not a number",
     "0,1,a,128": "pitch 128 is not a MIDI number",
     "0,1,a,nan": "pitch nan is not a MIDI number",
     "2,1,a,60": "offset before its onset",

@@ -169,7 +169,10 @@ def test_predictions_are_written_to_every_format_that_fits(walk):
     assert len((place / "found" / "0.lst").read_text().splitlines()) == len(found)
     code, out, err = by_format["midi"]
     assert (code, out) == (2, "")
-    assert "finds points, which midi cannot hold (choose another format: audacity, csv, jams, json, listing)" in err
+    assert (
+        "finds points, which midi cannot hold (choose another format: audacity, csv, elan, jams, json, listing, textgrid)"
+        in err
+    )
 
 
 def test_what_it_finds_is_drawn(walk):

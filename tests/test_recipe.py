@@ -94,7 +94,7 @@ def test_dump_holds_every_default():
         ("name: a: b\n", "recipe:1: cannot be read as YAML: mapping values are not allowed here"),
         ("name: \x07", "recipe: cannot be read as YAML: unacceptable character #x0007: special characters are not allowed"),
         ("name: 2024-99-99", "recipe: cannot be read as YAML: month must be in 1..12"),
-        ("name: !!bool x", "recipe: cannot be read as YAML: 'x'"),
+        ("name: !!int x", "recipe: cannot be read as YAML: invalid literal for int() with base 10: 'x'"),
         ("name: !!python/name:os.system x", "recipe: cannot be read as YAML: could not determine a constructor for the tag"),
         ("[" * 500, "recipe: cannot be read as YAML: maximum recursion depth exceeded"),
         ("a: 1\ntrain: {}\ntrain: {}", "recipe:3: cannot be read as YAML: the key 'train' is given twice"),

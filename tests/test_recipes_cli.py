@@ -99,7 +99,7 @@ def test_check_fills_in_the_defaults_of_a_pretraining_recipe(tmp_path: Path, mon
     written = yaml.safe_load(packaged()["nano"].read_text(encoding="utf-8"))
     resolved = yaml.safe_load(adapt_recipes("check", "nano", "mixup=null", "targets.pitch.layer=2"))
     assert resolved["soundfonts"] == written["soundfonts"]
-    assert resolved["recordings"]["notes"] == f"{tmp_path}/data/notes.csv"
+    assert resolved["recordings"]["notes"] == "${ETUDE_SHARED}/data/notes.csv"
     assert resolved["shape"]["hidden_size"] == 256
     chosen = {name: target for name, target in resolved["targets"].items() if target is not None}
     assert chosen == written["targets"] | {"pitch": {"weight": 0.3, "layer": 2}}

@@ -1,18 +1,24 @@
 """Input reprogramming: published sizes, the identity at step 0, a gradient for everything, and what is stored."""
 
+import numpy as np
 import pytest
 import torch
+import yaml
 from torch import nn
+from torch.nn import functional as F
 
 from etude.adapters import artifact, registry
 from etude.adapters.backbones import INPUT
 from etude.adapters.errors import UserError
-from etude.adapters.methods.reprogramming import Additive, Cnn, Film, Generator, UNet
+from etude.adapters.methods._parts.image_front import Cnn, PublishedCnn, PublishedUNet, UNet
+from etude.adapters.methods.reprogramming import Additive, Film, Generator
 from etude.adapters.model.adapted import AdaptedModel
 from etude.adapters.training import engine
 from etude.adapters.training.interrupt import Interruption
+from etude.recipes import packaged
 
-FORMS = ("additive", "cnn", "unet", "generator", "film")
+REPLACING = ("generator", "published_cnn", "published_unet")
+FORMS = ("additive", "cnn", "unet", "film", *REPLACING)
 HEAD = nn.Sequential(nn.LayerNorm(768), nn.Linear(768, 20))
 
 
@@ -40,7 +46,7 @@ def make_model(name, form, **fields):
 @pytest.mark.parametrize(
     ("module", "published"),
     [
-        (nn.ModuleList([UNet(), HEAD]), 18_201),
+        (nn.ModuleList([UNet(), HEAD]), 18_192),
         (nn.ModuleList([Cnn(), HEAD]), 16_936),
         (nn.ModuleList([Additive((128, 1024)), HEAD]), 148_000),
         (Additive((160_000,)), 160_000),
@@ -52,8 +58,61 @@ def test_sizes_are_the_published_ones(module, published):
     assert abs(count(module) / published - 1) < 0.002
 
 
-def test_the_u_net_is_as_small_as_published():
-    assert abs(count(UNet()) - 1_285) < 20
+@pytest.mark.parametrize(("front", "parameters"), [(PublishedUNet(), 1_285), (PublishedCnn(), 20), (UNet(), 1_276)])
+def test_u_net_and_cnn_are_exactly_as_small_as_they_say(front, parameters):
+    assert count(front) == parameters
+    assert count(nn.ModuleList([PublishedUNet(), HEAD])) == 18_201
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "front"),
+    [
+        ("openmic-unet", {"form": "published_unet"}, PublishedUNet()),
+        ("openmic-cnn", {"form": "published_cnn"}, PublishedCnn()),
+        ("gtzan-nmr-film", {"form": "film", "block": 9, "tokens": "patches"}, Film(9, 768, 54, 2)),
+        ("gtzan-nmr-generator", {"form": "generator"}, Generator(128, 135)),
+        ("gtzan-nmr-additive", {"form": "additive"}, Additive((160_000,))),
+    ],
+)
+def test_recipes_that_follow_a_publication_take_its_form_and_say_its_size(name, method, front):
+    text = packaged()[name].read_text(encoding="utf-8")
+    given = yaml.safe_load(text)["method"]
+    assert {key: value for key, value in given.items() if key not in ("name", "mask_bands", "mask_frames")} == method
+    assert f"Trained: {count(front):,} parameters" in text
+
+
+def test_the_published_cnn_is_two_convolutions_and_nothing_else():
+    front, image = PublishedCnn(), torch.randn(2, 20, 30)
+    kernels = [(layer.weight.detach(), layer.bias.detach()) for layer in front.input_layers]
+    expected = image[:, None]
+    for weight, bias in kernels:
+        patches = F.unfold(expected, 3, padding=1)  # [batch, 9, places]
+        expected = (weight.reshape(1, 9) @ patches + bias).reshape(2, 1, 20, 30)
+    torch.testing.assert_close(front.input(image), expected[:, 0])
+
+
+def test_the_published_u_net_by_hand():
+    """Convolutions that hand their first channel on leave what poolings, enlargements, skips and the ReLU at the end do."""
+    front = PublishedUNet().eval()
+    for layer in front.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.zeros_(layer.weight)
+            layer.weight.data[0, 0, 1, 1] = 1.0
+    ramp = torch.arange(16.0).expand(8, 16)
+    image = torch.stack([ramp, -ramp])
+
+    def pooled(line):
+        return line.reshape(-1, 2).amax(1)
+
+    def enlarged(line):  # the corners stay: size 2 -> 4 by thirds
+        return torch.from_numpy(np.interp(np.linspace(0, len(line) - 1, 2 * len(line)), np.arange(len(line)), line)).float()
+
+    half = pooled(ramp[0])
+    quarter = pooled(half)
+    up = enlarged(pooled(quarter)) + quarter
+    up = enlarged(up) + half
+    line = enlarged(up) + ramp[0]
+    torch.testing.assert_close(front.input(image), torch.stack([line.expand(8, 16), torch.zeros(8, 16)]), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize(("name", "form"), [*(("whisper", form) for form in FORMS), ("mert", "additive"), ("mert", "film")])
@@ -62,8 +121,8 @@ def test_step_0_is_the_plain_backbone_or_near(name, form):
     model.eval()
     found = model.context(stored).mixed
     expected = model.mix(dict(enumerate(model.backbone(model.backbone.prepare(*given)))))
-    if form == "generator":
-        assert found.shape == expected.shape  # it replaces the spectrogram: no start makes it the identity
+    if form in REPLACING:
+        assert found.shape == expected.shape  # of what replaces the spectrogram, no start makes it the identity
     else:
         assert (found - expected).abs().max() <= (0.05 if form != "additive" else 1e-5) * expected.abs().max()
 
@@ -107,6 +166,22 @@ def test_film_reads_the_tokens_after_two_thirds_of_the_blocks_unless_told_otherw
     assert scale.shape == (2, model.backbone.hidden_size)
 
 
+@pytest.mark.parametrize(("tokens", "hears_special"), [("all", True), ("patches", False)])
+def test_film_reads_the_special_tokens_only_if_it_is_told_to(tokens, hears_special):
+    model, stored, _ = make_model("ast", "film", tokens=tokens, block=1)
+    assert model.backbone.special_tokens == 2
+    film = model.reader.wrapper
+    with torch.no_grad():
+        film.output_film.weight.normal_()
+    film.eval()
+    states, mixed = dict(zip(model.stored_layers, stored, strict=True)), torch.randn(2, 20, model.backbone.hidden_size)
+    before = film.output(mixed, states)
+    states[1][:, :2] += 1
+    assert (not torch.allclose(film.output(mixed, states), before)) == hears_special
+    states[1][:, 2] += 1
+    assert not torch.allclose(film.output(mixed, states), before)
+
+
 def test_what_batch_norm_measures_is_kept_with_what_is_trained():
     model, stored, _ = make_model("whisper", "unet")
     model.train()
@@ -120,12 +195,13 @@ def test_what_batch_norm_measures_is_kept_with_what_is_trained():
     torch.testing.assert_close(fresh.eval().context(stored).mixed, model.eval().context(stored).mixed)
 
 
-@pytest.mark.parametrize("shape", [(80, 400), (80, 401), (79, 33)])
-def test_the_u_net_takes_any_size(shape):
-    assert UNet().input(torch.randn(1, *shape)).shape == (1, *shape)
+@pytest.mark.parametrize("front", [UNet(), PublishedUNet(), PublishedCnn()])
+@pytest.mark.parametrize("shape", [(80, 400), (80, 401), (79, 33), (80, 20)])
+def test_u_net_and_cnn_take_any_size(front, shape):
+    assert front.input(torch.randn(1, *shape)).shape == (1, *shape)
 
 
-@pytest.mark.parametrize("form", ["cnn", "unet", "generator"])
+@pytest.mark.parametrize("form", ["cnn", "unet", *REPLACING])
 def test_forms_for_spectrograms_refuse_a_waveform(form):
     with pytest.raises(UserError, match=rf"method.form: '{form}' changes a spectrogram.*use additive"):
         make_model("mert", form)

@@ -91,6 +91,37 @@ def test_tuned_thresholds_are_used():
     json.dumps(head.thresholds)
 
 
+def test_before_post_processing_has_thresholds_of_its_own():
+    """False runs of .4 that no onset confirms: the decoder may go below, what has no post-processing must not."""
+    head = make_head(pitch=False)
+    pieces = [perfect(head, piece) for piece in PIECES]
+    for item in pieces:
+        item["technique"] *= np.float16(0.6)
+        item["technique"][80:90, 2] = item["technique"][96:99, 0] = 0.4
+        item["technique"][[10, 30, 50, 5, 25], :] *= np.float16(0.5)  # .3 where some of the notes begin
+    head.tune(PIECES, pieces, RATE)
+    scores = head.score(PIECES, pieces, RATE)
+    plain = make_head(pitch=False, onset=False)
+    plain.tune(PIECES, pieces, RATE)
+    alone = plain.score(PIECES, pieces, RATE)
+    assert head.thresholds["technique"] != head.thresholds["before"]
+    assert scores["before"] == {name: value for name, value in alone.items() if name != "per_class"}
+    head.thresholds = {name: value for name, value in head.thresholds.items() if name != "before"}  # as adapters of 0.1.0
+    plain.thresholds = {"technique": [0.5] * 3, "onset": 0.5}
+    assert head.score(PIECES, pieces, RATE)["before"]["event_micro_f1"] == plain.score(PIECES, pieces, RATE)["event_micro_f1"]
+
+
+def test_fixed_thresholds_are_not_tuned():
+    """MERTech's decoding: .5 for everything, whatever validation data would say."""
+    for given in (0.5, 0.2):
+        head = make_head(thresholds=given)
+        faint = [{name: values * np.float16(0.3) for name, values in perfect(head, piece).items()} for piece in PIECES]
+        head.tune(PIECES, faint, RATE)
+        assert head.thresholds == {"technique": [given] * 3, "onset": given}
+        scores = head.score(PIECES, faint, RATE)
+        assert scores["event_micro_f1"] == scores["before"]["event_micro_f1"] == (1.0 if given < 0.3 else 0.0)
+
+
 def test_activations_are_probabilities_in_full_precision():
     logits = {"technique": torch.tensor([[[0.0, -30.0, math.log(3)]]], dtype=torch.bfloat16)}
     probabilities = make_head().activations(logits)["technique"]

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etude.adapters import registry
+from etude.adapters.annotations._parts.alike import alike as alike
 from etude.adapters.annotations._parts.csv_row import Row as Row
 from etude.adapters.annotations._parts.shown import CardWords as CardWords
 from etude.adapters.annotations._parts.shown import Mark as Mark
@@ -175,6 +176,8 @@ class Kind(ABC):
     """What a CSV of its records always has; empty where none can hold them."""
     required: ClassVar[tuple[str, ...]] = ()
     """Those of them without which a CSV cannot be read."""
+    some_of: ClassVar[tuple[str, ...]] = ()
+    """Columns of which it must have one more at least."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -204,6 +207,10 @@ class Kind(ABC):
         """The classes that occur, each once."""
         return tuple(dict.fromkeys(name for record in layer if (name := self.class_of(record)) is not None))
 
+    def hard(self, layer: Layer) -> Layer:
+        """What scores know of a layer whose confidences are there to be learned: all of it, unless a kind knows better."""
+        return layer
+
     def cut(self, layer: Layer, spans: Sequence[Span]) -> list[Layer]:
         """What concerns each of ``spans``: everything, unless a kind knows better. Called once for all windows of a recording,
         since a training step must not read the records of an hour."""
@@ -229,6 +236,10 @@ class Kind(ABC):
     def plain(self, layer: Layer) -> Any:
         """The layer as JSON holds it, also of a recording that nobody annotated."""
         return [asdict(record) for record in layer]
+
+    def plain_cells(self, record: Mapping[str, Any]) -> dict[str, str]:
+        """What :meth:`parse` reads of a record in a :meth:`plain` layer, whose values are texts, numbers or ``None``."""
+        return {name: "" if value is None else str(value) for name, value in record.items()}
 
     def summary(self, layer: Layer) -> str:
         """What was found, in a few words."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -52,7 +52,8 @@ class Notes(Kind):
     unit, plural, label = "event", "events", "technique"
     pitched = True
     columns = ("onset_time", "offset_time", "technique", "pitch")
-    required = columns[:3]
+    required = columns[:2]
+    some_of = ("technique", "pitch", "instrument")
     scores = ScoreNames(
         headline={
             "frame_micro_f1": ("frame F1 micro", "Frame F1, micro"),
@@ -124,6 +125,11 @@ class Notes(Kind):
             "instrument": mark.instrument or "",
             "confidence": "" if mark.confidence is None else repr(mark.confidence),
         }
+
+    def plain_cells(self, record: Mapping[str, Any]) -> dict[str, str]:
+        """See :class:`Kind`."""
+        names = {"onset": "onset_time", "offset": "offset_time"}
+        return super().plain_cells({names.get(name, name): value for name, value in record.items()})
 
     def parse(self, row: Row, duration: float | None = None) -> Note:
         """See :class:`Kind`. An empty technique or pitch was not annotated; an offset within ``RANGE_TOLERANCE`` of the end of

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from etude.adapters.annotations import Kind, Layer
+from etude.adapters.annotations._parts.csv_row import Row
 from etude.adapters.annotations._parts.shown import CardWords, Mark, ScoreNames
+from etude.adapters.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +63,24 @@ class Tags(Kind):
         """Its name."""
         return record.name
 
+    def hard(self, layer: Layer) -> Layer:
+        """The tags that are no less likely than not."""
+        return replace(layer, records=tuple(tag for tag in layer if tag.confidence is None or tag.confidence >= 0.5))
+
     def marks(self, layer: Layer, duration: float) -> list[Mark]:
         """See :class:`Kind`."""
         return [Mark(0.0, duration, tag.name, confidence=tag.confidence) for tag in layer]
+
+    def cells(self, mark: Mark) -> dict[str, str]:
+        """See :class:`Kind`; its times say nothing."""
+        return {"tag": mark.text, "confidence": "" if mark.confidence is None else repr(mark.confidence)}
+
+    def parse(self, row: Row, duration: float | None = None) -> Tag:
+        """See :class:`Kind`."""
+        tag = Tag(row.class_name("tag") or "", row.number("confidence") if row.text("confidence") else None)
+        if fault := self.check(tag):
+            raise UserError(fault, fix="correct it")
+        return tag
 
     def plain(self, layer: Layer) -> list[dict[str, str | float | None]] | None:
         """``None`` where nobody annotated them."""

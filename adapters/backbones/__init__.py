@@ -88,6 +88,8 @@ class Backbone(nn.Module, ABC):
     """Canonical site (``blocks.07.attn.q``) -> module path inside :attr:`model`."""
     model: nn.Module
     """The transformers model that holds the weights."""
+    special_tokens: int = 0
+    """How many tokens at the start of a state stand for no place in the input."""
     source_labels: tuple[str, ...] = ()
     """Names of the classes of :meth:`classify`, in their order."""
 

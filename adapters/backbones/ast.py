@@ -92,6 +92,7 @@ class Ast(Backbone):
     Config: ClassVar[type[BackboneConfig]] = AstConfig
     config: AstConfig
     model: ASTForAudioClassification
+    special_tokens = SPECIAL
 
     def __init__(self, config: AstConfig) -> None:
         super().__init__(config)

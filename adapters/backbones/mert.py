@@ -10,12 +10,14 @@ import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 from transformers import HubertConfig, HubertModel
 
 from etude.adapters.backbones import Backbone, BackboneConfig, standardize
+from etude.adapters.backbones._parts.constant_q import FRAMES_PER_SECOND, ConstantQ
 from etude.adapters.backbones._parts.weights import find_licence, load_config, load_into, load_tensors, random_size, seeded
-from etude.adapters.errors import UserError
+from etude.adapters.errors import Problem, UserError
 
 SIZES: dict[str, dict[str, Any]] = {
     "tiny": {
@@ -54,7 +56,11 @@ CONFIG_KEYS = (
     *("feat_extract_norm", "feat_extract_activation", "feat_proj_layer_norm"),
     *("conv_dim", "conv_stride", "conv_kernel", "conv_bias"),
 )
-"""The fields of a checkpoint's ``config.json`` that shape the computation; everything else in it is ignored."""
+"""HuBERT's fields of a checkpoint's ``config.json`` that shape the computation."""
+
+OPTIONS: dict[str, Any] = {"deepnorm": False, "feature_extractor_cqt": False, "feature_extractor_cqt_bins": 336}
+"""Those that MERT adds, and what they are when missing; everything else in the file is ignored (``attention_relax`` too: its
+softmax only rounds differently)."""
 
 SITES = {
     "attn.q": "attention.q_proj",
@@ -76,7 +82,12 @@ class MertConfig(BackboneConfig):
 
 class Mert(Backbone):
     """State ``i`` is ``hidden_states[i]`` of transformers, the last one ``last_hidden_state``: in the 330M layout that is after
-    the final norm, which newer releases of transformers leave out of ``hidden_states[-1]``."""
+    the final norm, as in the original, which newer releases of transformers leave out of ``hidden_states[-1]``.
+
+    Two options of the original, which no released checkpoint uses, are not HuBERT's: ``deepnorm`` (Wang et al., "DeepNet",
+    2022) makes the residuals ``(2 * blocks) ** .25`` times as large, ``feature_extractor_cqt`` puts a constant-Q transform
+    beside the output of the convolutions.
+    """
 
     Config: ClassVar[type[BackboneConfig]] = MertConfig
     model: HubertModel
@@ -93,6 +104,9 @@ class Mert(Backbone):
             self.model, self.sample_rate, self.revision = _load(config.weights, config.revision)
         shape = self.model.config
         hop = math.prod(shape.conv_stride)
+        deepnorm, cqt, bins = (getattr(shape, key, default) for key, default in OPTIONS.items())
+        self.residual = (2 * shape.num_hidden_layers) ** 0.25 if deepnorm else None
+        self.constant_q = ConstantQ(bins, self.sample_rate) if cqt else None
         self.padding = end_padding(shape.conv_kernel, shape.conv_stride)
         self.frame_rate = self.sample_rate / hop
         self.window_samples = config.frames(self.frame_rate, default=5.0) * hop
@@ -113,13 +127,20 @@ class Mert(Backbone):
     def embed(self, prepared: Tensor) -> Tensor:
         """Convolutions, projection and positional convolution (and norm, in the 95M layout)."""
         features = self.model.feature_extractor(prepared).transpose(1, 2)
+        if self.constant_q is not None:
+            features = torch.cat((features, self.constant_q(prepared).mT[:, : features.shape[1]]), dim=-1)
         state: Tensor = self.model.feature_projection(features)
         state = state + self.model.encoder.pos_conv_embed(state)
         return state if self.model.config.do_stable_layer_norm else self.model.encoder.layer_norm(state)
 
     def block(self, index: int, state: Tensor) -> Tensor:
         """One transformer layer (and, after the last one of the 330M layout, the final norm)."""
-        output = self.model.encoder.layers[index](state)
+        layer = self.model.encoder.layers[index]
+        if self.residual is not None:
+            state = layer.layer_norm(self.residual * state + layer.attention(state)[0])
+            normed: Tensor = layer.final_layer_norm(self.residual * state + layer.feed_forward(state))
+            return normed
+        output = layer(state)
         state = output[0] if isinstance(output, tuple) else output  # a tuple in transformers 5.5
         final = self.model.config.do_stable_layer_norm and index == self.num_blocks - 1
         return self.model.encoder.layer_norm(state) if final else state
@@ -152,21 +173,34 @@ def _load(weights: str, revision: str | None) -> tuple[HubertModel, int, str | N
     stored = load_config(weights, revision)
     if stored is None:
         raise UserError("has no config.json", where=weights, fix="copy the one that belongs to these weights into the folder")
-    for unsupported in ("deepnorm", "feature_extractor_cqt"):
-        if stored.get(unsupported):
-            raise UserError(f"uses '{unsupported}', which is not supported", where=weights, fix="use a released MERT v1 model")
     tensors, commit = load_tensors(weights, revision, prefixes=("hubert.", "model.", ""))
-    tensors = {_current(name): tensor for name, tensor in tensors.items()}
+    tensors = {_current(name): tensor for name, tensor in tensors.items() if not name.startswith("feature_extractor_cqt.")}
     try:
         with seeded("meta"):
-            fields = {key: value for key, value in stored.items() if key in CONFIG_KEYS}
-            model = HubertModel(hubert_config(fields, masked="masked_spec_embed" in tensors))
+            fields = {key: value for key, value in stored.items() if key in (*CONFIG_KEYS, *OPTIONS)}
+            config = hubert_config(fields, masked="masked_spec_embed" in tensors)
+            model = HubertModel(config)
+            if stored.get("feature_extractor_cqt"):
+                channels = config.conv_dim[-1] + stored.get("feature_extractor_cqt_bins", OPTIONS["feature_extractor_cqt_bins"])
+                wider = hubert_config({**fields, "conv_dim": [*config.conv_dim[:-1], channels]})
+                model.feature_projection = type(model.feature_projection)(wider)
         sample_rate = int(stored.get("sample_rate", 24000))
     except Exception as error:  # whichever check of transformers or torch a nonsensical value meets first
         reason = str(error).strip().splitlines()[-1].strip() if str(error) else type(error).__name__
         raise UserError(f"config.json does not describe a HuBERT: {reason}", where=weights, fix="download it again") from None
+    _check_options(config, sample_rate, weights)
     load_into(model, tensors, weights)
     return model, sample_rate, commit
+
+
+def _check_options(config: HubertConfig, sample_rate: int, weights: str) -> None:
+    faults, rate = [], sample_rate / math.prod(config.conv_stride)
+    if getattr(config, "deepnorm", False) and config.do_stable_layer_norm:
+        faults.append("'deepnorm' and 'do_stable_layer_norm' exclude each other")
+    if getattr(config, "feature_extractor_cqt", False) and rate != FRAMES_PER_SECOND:
+        faults.append(f"'feature_extractor_cqt' has {FRAMES_PER_SECOND} frames per second, the convolutions have {rate:g}")
+    if faults:
+        raise UserError([Problem(fault, f"{weights}, config.json", "use a released MERT v1 model") for fault in faults])
 
 
 def _current(name: str) -> str:

@@ -36,6 +36,13 @@ class Track:
     group: str = ""
     """Session, player or take: recordings of one group belong in one split. Empty where it is not known."""
 
+    @property
+    def truth(self) -> Annotation:
+        """The annotation as scores and counts take it, without what is soft about it."""
+        if not self.soft:
+            return self.annotation
+        return Annotation({kind.name: kind.hard(layer) for kind, layer in self.annotation.by_kind()})
+
 
 class DatasetConfig(StrictModel):
     """Fields every dataset has."""

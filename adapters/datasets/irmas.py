@@ -2,15 +2,18 @@
 
 Expected: ``IRMAS-TrainingData/<class>/*.wav`` (3 s, one instrument each) and ``IRMAS-TestingData-Part1`` to ``-Part3`` (5-20 s,
 one or more instruments each), the latter with or without a folder ``Part1`` in them, with ``NAME.txt`` beside ``NAME.wav``: one
-label per line. Of the songs in the training data, which are named by the number before ``__`` (``[cel][cla]0001__1.wav``), 15 %
-validate, as in Zhong et al. (APSIPA 2023).
+label per line. Of the songs of each class in the training data, which are named by the number before ``__``
+(``[cel][cla]0001__1.wav``, ``008__[cel][nod][cla]0058__1.wav``), 15 % validate, as in Zhong et al. (APSIPA 2023).
+
+The release holds 66 clips twice, 9 of them under two instruments. A clip that is there twice counts once, with the labels of
+both, and songs that share a clip validate together.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +23,7 @@ from etude.adapters.annotations import Annotation
 from etude.adapters.annotations.tags import Tag
 from etude.adapters.config import Location
 from etude.adapters.datasets import Dataset, DatasetConfig, Split, Track
+from etude.adapters.datasets._parts.equal_files import equal_files
 from etude.adapters.errors import Problem, UserError, nearest
 from etude.adapters.sound.audio import probe
 
@@ -75,20 +79,48 @@ class Irmas(Dataset):
         return tracks, problems
 
     def _training(self, folder: Path) -> tuple[list[tuple[Path, Split, tuple[str, ...]]], list[Problem]]:
-        found: list[tuple[Path, str, str]] = []
+        clips: dict[Path, tuple[str, str]] = {}
         problems: list[Problem] = []
         for label in CLASSES:
-            paths = sorted((folder / label).glob("*.wav"))
+            paths = sorted(path for path in (folder / label).glob("*.wav") if not path.name.startswith("."))
             if not paths:
                 problems.append(Problem("no .wav file in it", str(folder / label), SOURCE))
             for path in paths:
                 if song := re.search(r"(\d+)__\d+\.wav$", path.name):
-                    found.append((path, song[1], label))
+                    clips[path] = label, song[1]
                 else:
                     fix = "give it back the name it had in the release, such as [cel][cla]0001__1.wav"
                     problems.append(Problem("names no song by a number before '__'", str(path), fix))
-        validating = validation_songs({song for _, song, _ in found}, self.config.seed)
-        return [(path, "validation" if song in validating else "train", (label,)) for path, song, label in found], problems
+        tags = {path: {label} for path, (label, _) in clips.items()}
+        doubles = equal_files(clips)
+        for kept, *others in doubles:
+            tags[kept].update(*(tags.pop(path) for path in others))
+        if doubles:
+            several = sum(len(tags[kept]) > 1 for kept, *_ in doubles)
+            what = (
+                f"holds {len(doubles)} clips more than once, {several} of them under several instruments, first {doubles[0][0]}"
+            )
+            self.notices.append(Problem(what, str(folder), "each counts once, with all of its instruments"))
+        validating = _validating(clips.values(), [{clips[path][1] for path in group} for group in doubles], self.config.seed)
+        return [
+            (path, "validation" if clips[path][1] in validating else "train", tuple(sorted(own))) for path, own in tags.items()
+        ], problems
+
+
+def _validating(clips: Iterable[tuple[str, str]], shared: Iterable[set[str]], seed: int) -> set[str]:
+    """The songs that validate, 15 % of those of each class; ``clips`` are pairs of class and song.
+
+    Songs that ``shared`` names together count as one, of the class of the first of them.
+    """
+    songs = {song: label for label, song in sorted(clips, reverse=True)}
+    first = {song: song for song in songs}
+    for together in shared:
+        merged = {first[song] for song in together}
+        first = {song: min(merged) if one in merged else one for song, one in first.items()}
+    held_out = set[str]().union(
+        *(validation_songs({one for one in first.values() if songs[one] == label}, seed) for label in CLASSES)
+    )
+    return {song for song, one in first.items() if one in held_out}
 
 
 def validation_songs(songs: set[str], seed: int) -> set[str]:

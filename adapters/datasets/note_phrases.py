@@ -50,7 +50,7 @@ class NotePhrasesConfig(DatasetConfig):
     """Which notes, and how to lay them out."""
 
     notes: Location
-    """The CSV."""
+    """The CSV, or a folder with a folder for each technique in it, as in the data set ``notes``."""
     sources: tuple[str, ...] | None = None
     """Those whose notes are used; all of them when omitted."""
     instruments: tuple[str, ...] | None = None
@@ -106,10 +106,12 @@ class NotePhrases(Dataset):
         if problems:
             return [], problems
         config = self.config
+        table = Path(config.notes)
+        listing = table.read_bytes() if table.is_file() else repr(sources).encode()
         sizes = "".join(f"{source.path.name}{source.path.stat().st_size}" for source in sources)
         key = {
             **config.content(),
-            "csv": hashlib.sha256(Path(config.notes).read_bytes()).hexdigest(),
+            "csv": hashlib.sha256(listing).hexdigest(),
             "sizes": hashlib.sha256(sizes.encode()).hexdigest(),
             "version": VERSION,
         }

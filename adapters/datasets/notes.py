@@ -1,8 +1,8 @@
 """Isolated recorded notes, one per file, tagged with their instrument or their technique.
 
-They are listed in a CSV with the columns ``path, source, instrument, technique, midi, split, licence`` (paths relative to its
-folder; ``midi`` may be empty, and so may instrument or technique, whichever is not the label). Each file becomes a recording
-with one note, which lasts as long as it sounds.
+They are listed in a CSV with the columns ``path, source, instrument, technique, midi, split, licence``, and ``group`` if wanted
+(paths relative to its folder; ``midi`` may be empty, and so may instrument or technique, whichever is not the label), or they
+lie in a folder for each class. Each file becomes a recording with one note, which lasts as long as it sounds.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from etude.adapters.annotations.notes import Note
 from etude.adapters.annotations.tags import Tag
 from etude.adapters.config import Location
 from etude.adapters.datasets import Dataset, DatasetConfig, Split, Track
-from etude.adapters.datasets._parts.recorded_notes import parse_rows, select_rows
-from etude.adapters.datasets.manifest import SPLIT_NAMES
+from etude.adapters.datasets._parts.recorded_notes import parse_rows, place, select_rows
+from etude.adapters.datasets._parts.splits import SPLIT_NAMES
 from etude.adapters.errors import Problem, nearest
 from etude.adapters.sound.spans import note_spans
 
@@ -38,9 +38,10 @@ class NotesConfig(DatasetConfig):
     """Which notes, and what they are told apart by."""
 
     notes: Location
-    """The CSV."""
+    """The CSV, or a folder with a folder for each class in it: pitches are then those in the names of the files (``Bb2``), and
+    splits are drawn so that the notes of one outer folder, or else of one pitch, are in one."""
     label: Literal["instrument", "technique"] = "instrument"
-    """The column that holds the classes."""
+    """The column that holds the classes, or what the folders are."""
     classes: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_each_once)] | None = None
     """Class names in label order; the sorted names that occur when omitted."""
     sources: tuple[str, ...] | None = None
@@ -76,7 +77,7 @@ class Notes(Dataset):
         """Every note as a track."""
         table, config = Path(self.config.notes), self.config
         filters = {"source": config.sources, "instrument": config.instruments, "technique": config.techniques}
-        rows, problems = select_rows(table, filters)
+        rows, problems = select_rows(table, filters, config.label)
         read = [item for item in rows if config.splits is None or SPLIT_NAMES.get(item[1]["split"].lower()) in config.splits]
         if not (read or problems):
             problems.append(Problem("no note is left to read", str(table), "widen the choice"))
@@ -89,9 +90,14 @@ class Notes(Dataset):
         for note, span in zip(notes, spans, strict=not unreadable):
             label = note.instrument if config.label == "instrument" else note.technique
             event = Note(span.onset, span.offset, note.pitch, note.technique or None, note.instrument or None)
-            name = note.path.relative_to(table.parent).as_posix()
-            tracks.append(Track(name, note.path, span.info, note.split, Annotation(notes=[event], tags=[Tag(label)])))
+            name = note.path.relative_to(place(table)).as_posix()
+            annotation = Annotation(notes=[event], tags=[Tag(label)])
+            tracks.append(Track(name, note.path, span.info, note.split, annotation, group=note.group))
         return tracks, problems + wrong + unreadable
+
+    def listing(self) -> list[dict[str, str]]:
+        """Rows of a table of notes that says the same."""
+        return [row for _, row in select_rows(Path(self.config.notes), {}, self.config.label)[0]]
 
     def _class_problems(self, table: Path, rows: list[tuple[int, dict[str, str]]]) -> list[Problem]:
         """Labels that are no class, and classes with too few notes to learn or to judge."""

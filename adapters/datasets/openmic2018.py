@@ -1,10 +1,10 @@
 """OpenMIC-2018: 20 instruments in 20,000 clips of 10 s, partially labelled (Humphrey, Durand & McFee, ISMIR 2018).
 
 Expected, as released: ``openmic-2018.npz``, ``class-map.json``, ``partitions/split01_train.csv`` and ``split01_test.csv`` (one
-key per line), ``audio/<first three characters of the key>/<key>.ogg``. An instrument is a tag of a clip where its probability
-``Y_true`` is at least .5, as in the authors' notebook, and unlabelled where ``Y_mask`` is false: of 20, some 2 are labelled.
-Part of the published training clips validate, drawn key by key; Chen & Lerch (MMM 2023) validate on the test clips. Artists are
-apart in training and test, but not in training and validation.
+key per line), ``audio/<first three characters of the key>/<key>.ogg``. The probability ``Y_true`` of an instrument is what is
+learned, as by Chen & Lerch (MMM 2023); for scores, it is a tag of a clip where that is at least .5, as the authors take it.
+It is unlabelled where ``Y_mask`` is false: of 20, some 2 are labelled. Part of the published training clips validate, drawn key
+by key; Chen & Lerch validate on the test clips. Artists are apart in training and test, but not in training and validation.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import pickle
 import zipfile
 from collections import Counter
 from collections.abc import Mapping
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ class Openmic2018Config(DatasetConfig):
 
     root: Location
     """The folder ``openmic-2018``."""
+    soft: bool = True
+    """Whether the probability of an instrument is learned, as published, in place of 0 or 1."""
     validation_share: float = Field(0.15, gt=0, lt=1)
     """Of the published training clips."""
     seed: int = Field(0, ge=0)
@@ -79,7 +82,7 @@ class Openmic2018(Dataset):
         except UserError as error:
             problems += error.problems
         try:
-            keys, present, labelled = _read_labels(root / ARRAYS)
+            keys, truth, labelled = _read_labels(root / ARRAYS)
         except UserError as error:
             problems += error.problems
         if problems:
@@ -88,13 +91,18 @@ class Openmic2018(Dataset):
             what = f"names {len(self._classes)} classes, but {ARRAYS} holds {labelled.shape[1]}"
             return [], [Problem(what, str(root / CLASSES), AGAIN)]
         annotations = {
-            key: Annotation(tags=Layer(tuple(map(Tag, self._names(own))), unjudged=self._names(~known)))
-            for key, own, known in zip(keys, present, labelled, strict=True)
+            key: Annotation(tags=Layer(self._tags(own, known), unjudged=tuple(compress(self._classes, ~known))))
+            for key, own, known in zip(keys, truth, labelled, strict=True)
         }
         return self._tracks(annotations, splits)
 
-    def _names(self, chosen: NDArray[np.bool_]) -> tuple[str, ...]:
-        return tuple(self._classes[index] for index in np.flatnonzero(chosen))
+    def _tags(self, truth: NDArray[np.floating[Any]], known: NDArray[np.bool_]) -> tuple[Tag, ...]:
+        found = known & (truth > 0 if self.config.soft else truth >= 0.5)
+        if self.config.soft:
+            return tuple(
+                Tag(name, float(value)) for name, value in zip(compress(self._classes, found), truth[found], strict=True)
+            )
+        return tuple(map(Tag, compress(self._classes, found)))
 
     def _tracks(self, annotations: dict[str, Annotation], splits: dict[str, Split]) -> tuple[list[Track], list[Problem]]:
         root = Path(self.config.root)
@@ -109,7 +117,7 @@ class Openmic2018(Dataset):
                 missing.append(key)
                 continue
             try:
-                tracks.append(Track(key, path, probe(path), self._split(key, split), annotations[key]))
+                tracks.append(Track(key, path, probe(path), self._split(key, split), annotations[key], soft=self.config.soft))
             except UserError as error:
                 problems += error.problems
         if missing:
@@ -159,8 +167,8 @@ def _read_classes(path: Path) -> tuple[str, ...]:
     return tuple(sorted(columns, key=columns.__getitem__))
 
 
-def _read_labels(path: Path) -> tuple[list[str], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Keys ``[clips]``, what is present and what is labelled ``[clips, classes]``. Raises :class:`UserError`."""
+def _read_labels(path: Path) -> tuple[list[str], NDArray[np.floating[Any]], NDArray[np.bool_]]:
+    """Keys ``[clips]``, probabilities and what is labelled ``[clips, classes]``. Raises :class:`UserError`."""
     try:
         with zipfile.ZipFile(path) as archive:
             if lacking := [name for name in ("Y_true", "Y_mask", "sample_key") if f"{name}.npy" not in archive.namelist()]:
@@ -180,7 +188,7 @@ def _read_labels(path: Path) -> tuple[list[str], NDArray[np.bool_], NDArray[np.b
         raise UserError("Y_true must hold probabilities and Y_mask truth values", where=str(path), fix=AGAIN)
     if len(set(keys)) < len(keys):
         raise UserError(f"holds {Counter(keys).most_common(1)[0][0]} more than once", where=str(path), fix=AGAIN)
-    return keys, (truth >= 0.5) & mask, mask
+    return keys, truth, mask
 
 
 def _read_array(content: bytes) -> NDArray[Any]:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from etude.adapters import registry
-from etude.adapters.annotations import Annotation, Kind, Layer, Row, kind_of
+from etude.adapters.annotations import Annotation, Kind, Row, alike, kind_of
 from etude.adapters.errors import Problem, UserError
+from etude.adapters.formats._parts.text import listed
 from etude.adapters.storage.atomic import replace_file
 
 START_BYTES = 65_536
@@ -57,11 +58,15 @@ class Entry:
 
 @dataclass(slots=True)
 class Contents:
-    """The entries of a file; what is wrong with it, and what was guessed about it, both without the name of the file."""
+    """The entries of a file; what is wrong with it, and what was guessed about it, both without the name of the file.
+
+    ``kinds`` are those that it knows all about, even if it has no record of them.
+    """
 
     entries: list[Entry] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     notices: list[Problem] = field(default_factory=list)
+    kinds: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,8 @@ class Format(ABC):
 
     suffix: ClassVar[str]
     """What the names of its files end in."""
+    other_suffixes: ClassVar[tuple[str, ...]] = ()
+    """What else they may end in."""
 
     def holds(self, kind: Kind) -> bool:
         """Whether it can hold records of ``kind``."""
@@ -129,7 +136,10 @@ def recognise(path: Path) -> Format:
         reason = getattr(error, "strerror", None) or str(error)
         raise UserError(f"cannot be read: {reason}", where=str(path), fix="check the path") from None
     formats = [format_of(name) for name in readable()]
-    for known in (lambda one: one.recognises(start), lambda one: one.suffix == path.suffix.lower()):
+    for known in (
+        lambda one: one.recognises(start),
+        lambda one: path.suffix.lower() in (one.suffix.lower(), *one.other_suffixes),
+    ):
         if found := next(filter(known, formats), None):
             return found
     what = "is empty" if not start.strip() else "is no annotation in a format that is known"
@@ -140,15 +150,19 @@ def read_annotation(path: Path, how: Reading | None = None) -> Read:
     """Read an annotation file in any format; never raises for what is in it."""
     how = how or Reading()
     try:
-        contents = recognise(path).read(path, how)
+        reader = recognise(path)
     except UserError as error:
-        return Read(problems=[Problem(p.what, p.where or str(path), p.fix) for p in error.problems])
+        return Read(problems=list(error.problems))
+    try:
+        contents = reader.read(path, how)
+    except UserError as error:
+        contents = Contents(problems=list(error.problems))
     except OSError as error:
-        return Read(problems=[Problem(f"cannot be read: {error.strerror}", str(path), "check the path")])
+        contents = Contents(problems=[Problem(f"cannot be read: {error.strerror}", fix="check the path")])
     problems, notices = (
         [Problem(one.what, f"{path}{one.where}", one.fix) for one in found] for found in (contents.problems, contents.notices)
     )
-    records: dict[str, list[Any]] = {}
+    records: dict[str, list[Any]] = {name: [] for name in contents.kinds}
     for entry in contents.entries:
         name = entry.kind or how.kind
         row = Row(entry.cells, how.columns, how.labels if name == how.kind else None)
@@ -156,8 +170,11 @@ def read_annotation(path: Path, how: Reading | None = None) -> Read:
             records.setdefault(name, []).append(kind_of(name).parse(row, how.duration))
         except UserError as error:
             problems += [Problem(problem.what, f"{path}{entry.place}", problem.fix) for problem in error.problems]
-    layers = {how.kind: Layer(), **{name: Layer(tuple(found)) for name, found in records.items()}}
-    return Read(Annotation(layers), problems, notices)
+    for name, found in records.items():
+        for names in alike(map(kind_of(name).class_of, found)):
+            what = f"{listed(names)} differ only in case, spaces or Unicode form"
+            problems.append(Problem(what, str(path), "write one of them everywhere, or map them in data.labels"))
+    return Read(Annotation(records or {how.kind: []}), problems, notices)
 
 
 def left_out(format: str, kinds: Iterable[str], where: str) -> list[Kind]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 from etude.adapters import registry
 from etude.adapters.annotations import Annotation, Kind, kind_of
-from etude.adapters.errors import Problem, UserError, nearest
+from etude.adapters.errors import Problem, UserError
 from etude.adapters.formats import Contents, Entry, Format, Origin, Reading
+from etude.adapters.formats._parts.columns import column_names, convert, missing
+from etude.adapters.formats._parts.dialect import Rows, parse_table, separator
+from etude.adapters.formats._parts.text import first_line, to_number
 
 KIND = "kind"
 """The first column of a table of several kinds."""
@@ -26,22 +28,28 @@ class Csv(Format):
         return bool(kind.columns)
 
     def recognises(self, start: bytes) -> bool:
-        """Text whose first line names a column."""
-        return any(cell.strip().isidentifier() for cell in start.decode("utf-8-sig", "replace").partition("\n")[0].split(","))
+        """Text whose first line has names of columns and no number."""
+        line = first_line(start)
+        cells = [cell.strip(' "') for cell in line.split(separator(line))]
+        return any(cell.isidentifier() for cell in cells) and all(to_number(cell) is None for cell in cells)
 
     def read(self, path: Path, how: Reading) -> Contents:
         """See :class:`Format`. Each row is a record of the kind in its column ``kind``, if there is one."""
         kind = kind_of(how.kind)
-        rows, problems = read_table(path, [how.columns.get(column, column) for column in kind.required])
-        if problems:
-            raise UserError(problems)
-        own = {how.columns.get(column, column): column for column in (*kind.columns, *how.columns)}
+        if not self.holds(kind):
+            raise UserError(f"is a table, which holds no {kind.plural}", fix="choose another format")
+        table = parse_table(path)
+        if any(to_number(cell) is not None for cell in table.header):
+            raise UserError("has no header line", where=":1", fix=f"add one such as {','.join(kind.columns)}")
+        names = column_names(table, kind, how.columns)
+        names = {name: names.get(name, name) for name in table.header if name in names or name not in names.values()}
+        rows = [{column: cells[name] for name, column in names.items()} for _, cells in table.rows]
+        table.read_as += convert(rows)
         kinds = registry.names("annotations")
-        entries = []
-        for number, cells in rows:
-            named = cells[KIND] if cells.get(KIND) in kinds else ""  # it may be a column of somebody's own
-            entries.append(Entry({own.get(name, name): cell for name, cell in cells.items()}, f":{number}", named))
-        return Contents(entries)
+        named = [cells[KIND] if cells.get(KIND) in kinds else "" for cells in rows]  # it may be a column of somebody's own
+        entries = [Entry(*of) for of in zip(rows, (f":{number}" for number, _ in table.rows), named, strict=True)]
+        notices = [Problem(f"is read with {'; '.join(table.read_as)}", fix="check that it is so")] if table.read_as else []
+        return Contents(entries, table.problems, notices)
 
     def write(self, path: Path, annotation: Annotation, origin: Origin) -> None:
         """See :class:`Format`."""
@@ -61,31 +69,18 @@ def write_records(path: Path, annotation: Annotation) -> None:
             writer.writerows({KIND: kind.name, **row} if len(tables) > 1 else row for row in rows)
 
 
-def read_table(path: Path, required: Sequence[str]) -> tuple[list[tuple[int, dict[str, str]]], list[Problem]]:
-    """Read a CSV with a header line: (line number, column -> stripped cell) of each row that is not blank.
+def read_table(path: Path, required: Sequence[str]) -> tuple[Rows, list[Problem]]:
+    """Read a list of files or of notes: (line number, column -> stripped cell) of each row that is not blank.
 
-    An unreadable file or a missing ``required`` column is a problem, and there are no rows then.
+    Every faulty row is a problem. An unreadable file or a missing ``required`` column is one, and there are no rows then.
     """
     try:
-        lines = csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig")), strict=True)
-        header = [cell.strip() for cell in next(lines, [])]
-        rows = [
-            (lines.line_num, {name: row[i].strip() if i < len(row) else "" for i, name in enumerate(header)})
-            for row in lines
-            if any(cell.strip() for cell in row)
-        ]
-    except UnicodeDecodeError:
-        return [], [Problem("is not a UTF-8 text file", str(path), "save it as a UTF-8 CSV")]
-    except csv.Error as error:
-        return [], [Problem(f"is not a CSV file: {error}", str(path), "save it as a UTF-8 CSV")]
+        table = parse_table(path)
+    except UserError as error:
+        return [], [Problem(problem.what, f"{path}{problem.where}", problem.fix) for problem in error.problems]
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = getattr(error, "strerror", None) or str(error)
         return [], [Problem(f"cannot be read: {reason}", str(path), "check the path")]
-    missing = [name for name in required if name not in header]
-    if missing:
-        named = [name for name in header if name]
-        return [], [
-            Problem(f"lacks the column '{name}'", f"{path}:1", nearest(name, named) if named else "the header line is empty")
-            for name in missing
-        ]
-    return rows, []
+    problems = [missing(name, table.header) for name in required if name not in table.header]
+    rows = [] if problems else table.rows
+    return rows, [Problem(problem.what, f"{path}{problem.where}", problem.fix) for problem in (*problems, *table.problems)]

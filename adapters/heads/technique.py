@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -26,13 +26,13 @@ from etude.adapters.heads._parts.decoding import Decoder
 from etude.adapters.heads._parts.dropout import Dropout
 from etude.adapters.heads._parts.frame_context import FrameContext
 from etude.adapters.heads._parts.losses import class_weights, masked_bce
-from etude.adapters.heads._parts.tuning import tune_thresholds
+from etude.adapters.heads._parts.tuning import DEFAULT, tune_thresholds
 
 MidiPitch = Annotated[int, Field(ge=0, le=127)]
 
 
 class TechniqueConfig(HeadConfig):
-    """Defaults are the published ones."""
+    """Defaults are the published ones, but for ``thresholds``."""
 
     pitch: bool = True
     """The pitch task; it needs notes with pitches."""
@@ -40,6 +40,9 @@ class TechniqueConfig(HeadConfig):
     """The onset task, and the refinement by it."""
     decoder: Decoder | None = None
     """How frames become events; ``onset_confirmed`` with an onset branch, else ``rising_edges``."""
+    thresholds: Literal["tuned"] | Annotated[float, Field(gt=0, lt=1)] = "tuned"
+    """What a probability must exceed: chosen on validation data for the best event macro F1, one per technique and one for
+    onsets, or one number for all, as published .5."""
     pitch_range: tuple[MidiPitch, MidiPitch] | None = None
     """Lowest and highest MIDI pitch; from the training data when omitted."""
     context: int = Field(0, ge=0)
@@ -103,7 +106,8 @@ class Technique(Head):
             if config.pitch:
                 self.refine["pitch"] = Refiner(self.pitches)
         self.decoder: Decoder = config.decoder or ("onset_confirmed" if config.onset else "rising_edges")
-        self.thresholds = {"technique": [0.5] * len(labels), "onset": 0.5}
+        self.untuned = DEFAULT if config.thresholds == "tuned" else config.thresholds
+        self.thresholds = {"technique": [self.untuned] * len(labels), "onset": self.untuned}
 
     def _mlp(self, inputs: int, outputs: int) -> nn.Sequential:
         hidden = self.config.hidden
@@ -201,43 +205,49 @@ class Technique(Head):
         }
 
     def tune(self, references: Sequence[Annotation], activations: Sequence[Activations], rate: float) -> None:
-        """Thresholds that maximise event macro F1 on validation data."""
+        """Thresholds that maximise event macro F1 on validation data; ``before``: without post-processing, for that score."""
+        if self.config.thresholds != "tuned":
+            return
         onsets = [a["onset"] for a in activations] if self.config.onset else None
         rolls = [a["technique"] for a in activations]
         layers = [reference.notes for reference in references]
         self.thresholds = tune_thresholds(layers, rolls, onsets, self.decoder, self.labels, rate)
+        if self.decoder != "rising_edges":
+            self.thresholds["before"] = tune_thresholds(layers, rolls, None, "rising_edges", self.labels, rate)["technique"]
 
     def decode(self, activations: Activations, rate: float) -> Layer:
         """Events by the configured decoder, with pitches when there is a pitch branch."""
-        return self._decode(activations, rate, self.decoder)
+        return self._decode(activations, rate, self.decoder, self.thresholds)
 
-    def _decode(self, activations: Activations, rate: float, decoder: Decoder) -> Layer:
+    def _decode(self, activations: Activations, rate: float, decoder: Decoder, thresholds: Mapping[str, Any]) -> Layer:
         onset = activations["onset"][:, 0] if self.config.onset else None
         pitch = activations["pitch"] if self.config.pitch else None
         notes = decoding.decode(
-            activations["technique"], onset, self.thresholds, decoder, rate, self.labels, pitch=pitch, lowest_pitch=self.lowest
+            activations["technique"], onset, thresholds, decoder, rate, self.labels, pitch=pitch, lowest_pitch=self.lowest
         )
         return Layer(tuple(notes))
 
     def score(self, references: Sequence[Annotation], activations: Sequence[Activations], rate: float) -> dict[str, Any]:
         """Frame and event scores after post-processing; ``before`` holds those of the thresholded activations themselves.
 
+        They have thresholds of their own, since a decoder's are chosen for it; an adapter that was saved without takes .5.
         ``pitch_frame_f1`` is micro F1 over all (pitch, frame) cells at threshold .5 (MERTech, released code).
         """
         layers = [reference.notes for reference in references]
-        scores = self._scores(layers, activations, rate, self.decoder)
+        lengths = [len(item["technique"]) for item in activations]
+        scores = self._scores(layers, [self.decode(item, rate) for item in activations], lengths, rate)
         if self.decoder != "rising_edges":
-            scores["before"] = self._scores(layers, activations, rate, "rising_edges")
+            own = {**self.thresholds, "technique": self.thresholds.get("before", [self.untuned] * len(self.labels))}
+            estimates = [self._decode(item, rate, "rising_edges", own) for item in activations]
+            scores["before"] = self._scores(layers, estimates, lengths, rate)
             del scores["before"]["per_class"]
         if self.config.pitch:
             scores["pitch_frame_f1"] = self._pitch_f1(layers, activations, rate)
         return scores
 
     def _scores(
-        self, references: Sequence[Layer], activations: Sequence[Activations], rate: float, decoder: Decoder
+        self, references: Sequence[Layer], estimates: Sequence[Layer], lengths: Sequence[int], rate: float
     ) -> dict[str, Any]:
-        estimates = [self._decode(item, rate, decoder) for item in activations]
-        lengths = [len(item["technique"]) for item in activations]
         truth, guess = (
             [decoding.render(item, self.labels, frames, rate) for item, frames in zip(layers, lengths, strict=True)]
             for layers in (references, estimates)

@@ -1,14 +1,16 @@
-"""Many recordings, one after the other: what is found in each, or why it could not be read."""
+"""Many recordings: what is found in each, or why it could not be read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from etude.adapters.annotations import Annotation
 from etude.adapters.errors import Problem, UserError
 from etude.adapters.inference.session import Session
+from etude.adapters.inference.workers import each
 from etude.adapters.sound.audio import probe
 
 
@@ -29,19 +31,28 @@ def predict_files(
     weights: str | None = None,
     device: str | None = None,
     compile: bool = False,
+    jobs: int = 1,
 ) -> Iterator[Prediction]:
     """Annotate ``recordings`` in their order, with an adapter or with all adapters of a session.
 
     A generator: one recording is computed when the next prediction is asked for, so memory does not grow with their number. A
-    recording that cannot be read does not stop the others. Raises :class:`UserError` for an adapter that cannot be loaded, as
-    :class:`Session` does, to which ``weights``, ``device`` and ``compile`` go.
+    recording that cannot be read, or with which anything else goes wrong, does not stop the others. ``jobs`` processes, each
+    with a session of its own, work ahead: that is faster for many short recordings on a CPU. Raises :class:`UserError` for an
+    adapter that cannot be loaded, as :class:`Session` does, to which ``weights``, ``device`` and ``compile`` go, and for a
+    session that several processes would have to share.
     """
+    if isinstance(adapter, Session) and jobs > 1:
+        raise UserError("a session cannot be shared by processes", where="jobs", fix="give the adapter's folder")
+    start = partial(_start, adapter, weights, device, compile)
+    return each(start, map(Path, recordings), jobs, _failed)
+
+
+def _start(
+    adapter: str | Path | Session, weights: str | None, device: str | None, compile: bool
+) -> Callable[[Path], Prediction]:
     session = adapter if isinstance(adapter, Session) else Session(adapter, weights=weights, device=device, compile=compile)
-    return (_predict(session, Path(recording)) for recording in recordings)
+    return lambda path: Prediction(path, probe(path).duration, session.all(path))
 
 
-def _predict(session: Session, path: Path) -> Prediction:
-    try:
-        return Prediction(path, probe(path).duration, session.all(path))
-    except UserError as error:
-        return Prediction(path, problems=error.problems)
+def _failed(path: Path, problems: tuple[Problem, ...]) -> Prediction:
+    return Prediction(path, problems=problems)

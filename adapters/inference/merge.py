@@ -123,4 +123,5 @@ def _write_adapter(out: Path, loaded: Artifact, fingerprint: str) -> None:
         metrics=loaded.metrics,
         card=f"{card}\n## Base model\n\n{_origin(loaded.manifest)}",
         dtype=recipe.train.dtype,
+        home=loaded.home,
     )

@@ -1,21 +1,19 @@
 """Pictures: the events found in a recording over its spectrogram, and the curves of a training run.
 
-Colours are those of Okabe and Ito, "Color Universal Design" (2008), which stay apart for colour-blind readers; each technique
-has a lane of its own as well, so that nothing depends on colour alone.
+Each technique has a lane of its own, so that nothing depends on colour alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PatchCollection
-from matplotlib.colors import LinearSegmentedColormap, to_rgba
-from matplotlib.figure import Figure
+from matplotlib.colors import to_rgba
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
@@ -23,16 +21,12 @@ from scipy.fft import rfft
 
 from etude.adapters.annotations import Annotation, Mark
 from etude.adapters.errors import UserError
+from etude.adapters.inference._parts.figure import HAIRLINE, INK, OKABE_ITO, PAPER_TO_INK, QUIET, head, palette, panels, save
+from etude.adapters.inference._parts.lettering import legible, letter
 from etude.adapters.sound.audio import probe, read_window
-from etude.adapters.storage.atomic import replace_file
 
-OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A6A00", "#000000")
-INK, QUIET, HAIRLINE = "#1F2933", "#66727F", "#D5DBE1"
-PAPER_TO_INK = LinearSegmentedColormap.from_list("paper", ["#FFFFFF", "#E9EDF1", "#B4BFCA", "#6B7A89", "#26323E"])
-
-WIDTH, HEIGHT, DPI = 1600, 900, 150
-LONGEST_DEFAULT = 60.0
-"""Seconds shown of a longer recording unless a part is asked for."""
+PAGE = 60.0
+"""Seconds that one picture of a longer recording shows."""
 SAMPLE_RATE = 32000
 WINDOWS = (2048, 6144)
 """Samples; the dB average of a short and a long window is sharp in time and in frequency at once."""
@@ -76,18 +70,18 @@ def plot_events(
     reference: Annotation | None = None,
     labels: Sequence[str],
     start: float = 0.0,
-    seconds: float | None = None,
+    seconds: float = PAGE,
     title: str | None = None,
 ) -> None:
     """Draw a recording with the events found in it, and those of ``reference`` beside them, as a PNG of 1600 x 900 pixels.
 
     Above, the spectrogram with every event at its pitch (or as a line at its onset when that is unknown); below, a lane per
     class, in the order of ``labels``, and one that is filled for each class of the whole recording. ``start`` and ``seconds``
-    choose a part; by default it is the first minute at most. Raises :class:`UserError` for unreadable audio, a part outside the
-    recording and a picture that cannot be written.
+    choose a part; by default it is the first minute at most, :func:`plot_pages` draws all of it. Raises :class:`UserError` for
+    unreadable audio, a part outside the recording and a picture that cannot be written.
     """
     info = probe(audio_path)
-    end = min(info.duration, start + (LONGEST_DEFAULT if seconds is None else seconds))
+    end = min(info.duration, start + seconds)
     count = round((end - start) * SAMPLE_RATE)
     if start < 0 or count < 1:
         raise UserError(
@@ -98,14 +92,14 @@ def plot_events(
         [_marks(item, whole, info.duration, start, end) for whole in (False, True)] for item in (annotation, reference)
     )
     lanes = tuple(dict.fromkeys((*labels, *(mark.text for mark in (*shown, *known, *throughout, *known_throughout)))))
-    colours = dict(zip(lanes, _palette(len(lanes)), strict=True))
+    colours = dict(zip(lanes, palette(len(lanes)), strict=True))
 
-    figure, (above, below) = _panels(2, 1, height_ratios=[2.0, max(0.45, min(1.7, 0.23 * len(lanes)))], sharex=True)
+    figure, (above, below) = panels(2, 1, height_ratios=[2.0, max(0.45, min(1.7, 0.23 * len(lanes)))], sharex=True)
     _draw_spectrogram(above, audio, shown, colours, start, end)
     _draw_lanes(below, [*shown, *throughout], None if reference is None else [*known, *known_throughout], colours)
     below.set_xlim(start, end)
     below.set_xlabel("time (s)")
-    _head(above, title or audio_path.stem)
+    head(above, title or audio_path.stem)
     if reference is not None:
         key = [
             Patch(facecolor=QUIET, edgecolor=QUIET, label="predicted"),
@@ -113,7 +107,29 @@ def plot_events(
         ]
         place = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.005), "borderaxespad": 0.0}
         above.legend(handles=key, ncols=2, frameon=False, fontsize=9.5, labelcolor=INK, **place)
-    _save(figure, path_out)
+    save(figure, path_out)
+
+
+def pages(path_out: Path, duration: float) -> list[Path]:
+    """The pictures of a whole recording of ``duration`` seconds, ``PAGE`` at most on each: A.png, A-page-2.png, ..."""
+    count = max(1, math.ceil(duration / PAGE))
+    return [path_out, *(path_out.with_name(f"{path_out.stem}-page-{page}{path_out.suffix}") for page in range(2, count + 1))]
+
+
+def plot_pages(audio_path: Path, annotation: Annotation, path_out: Path, *, labels: Sequence[str]) -> None:
+    """Draw a whole recording as :func:`plot_events` does, on :func:`pages` of equal length and with the same lanes.
+
+    The first page is written last: where it is, the others are. No more than a page of audio is held.
+    """
+    duration = probe(audio_path).duration
+    paths = pages(path_out, duration)
+    seconds = duration / len(paths)
+    spans = [(page * seconds, (page + 1) * seconds) for page in range(len(paths))]
+    marks = [mark for kind, layer in annotation.by_kind() for mark in kind.marks(layer, duration)]
+    lanes = tuple(dict.fromkeys((*labels, *(mark.text for mark in marks))))
+    for page, part in reversed(list(enumerate(annotation.cut(spans)))):
+        title = audio_path.stem if len(paths) == 1 else f"{audio_path.stem} ({page + 1} of {len(paths)})"
+        plot_events(audio_path, part, paths[page], labels=lanes, start=spans[page][0], seconds=seconds, title=title)
 
 
 def _marks(annotation: Annotation | None, whole: bool, duration: float, start: float, end: float) -> list[Mark]:
@@ -162,9 +178,10 @@ def _draw_lanes(axes: Axes, marks: Sequence[Mark], reference: Sequence[Mark] | N
         if lane:
             axes.axhline(lane - 0.5, color=HAIRLINE, linewidth=0.8, zorder=0)
     size = 10.0 if len(colours) <= 8 else max(5.0, 80 / len(colours))
-    axes.set_yticks(range(len(colours)), list(colours), fontsize=size)
+    axes.set_yticks(range(len(colours)), list(map(legible, colours)), fontsize=size)
     for text, colour in zip(axes.get_yticklabels(), colours.values(), strict=True):
-        text.set(color=colour, fontweight="bold", parse_math=False)
+        text.set(color=colour, fontweight="bold")
+        letter(text)
     axes.set_ylim(max(1, len(colours)) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", color=HAIRLINE, linewidth=0.8)
@@ -184,11 +201,11 @@ def plot_training(history: Sequence[Mapping[str, Any]], path_out: Path) -> None:
     """
     if not history:
         raise UserError("there is no finished epoch to draw", fix="train for at least one epoch")
-    figure, (left, right) = _panels(1, 2, width_ratios=[1, 1.15])
+    figure, (left, right) = panels(1, 2, width_ratios=[1, 1.15])
     _curve(left, history, [row["train_loss"] for row in history], QUIET, "train")
     names = tuple(dict.fromkeys(name for row in history for name in row.get("per_class_f1") or {}))
     names = names if len(names) <= MOST_CURVES else ()
-    for i, (name, colour) in enumerate(zip(names, _palette(len(names)), strict=True)):
+    for i, (name, colour) in enumerate(zip(names, palette(len(names)), strict=True)):
         values = [(row.get("per_class_f1") or {}).get(name) for row in history]
         _curve(right, history, values, colour, name, linestyle=("-", "--", ":")[i // len(OKABE_ITO) % 3])
     metric = [row.get("metric") for row in history]
@@ -196,7 +213,7 @@ def plot_training(history: Sequence[Mapping[str, Any]], path_out: Path) -> None:
     right.set_ylim(0, 1.02)
     judged = [(value, row["epoch"]) for value, row in zip(metric, history, strict=True) if value is not None]
     for axes, heading in ((left, "Loss"), (right, "F1 on validation data")):
-        _head(axes, heading)
+        head(axes, heading)
         if judged:
             best = max(judged, key=lambda pair: pair[0])[1]
             axes.axvline(best, color=HAIRLINE, linewidth=7, zorder=0, label=f"best epoch ({best})")
@@ -205,9 +222,8 @@ def plot_training(history: Sequence[Mapping[str, Any]], path_out: Path) -> None:
         axes.grid(axis="y", color=HAIRLINE, linewidth=0.8)
         if axes.lines:
             legend = axes.legend(facecolor="white", edgecolor="white", framealpha=0.9, fontsize=9.5, labelcolor=INK)
-            for text in legend.get_texts():
-                text.set_parse_math(False)
-    _save(figure, path_out)
+            letter(*legend.get_texts())
+    save(figure, path_out)
 
 
 def _curve(
@@ -217,31 +233,3 @@ def _curve(
     if points:
         look = {"linewidth": 1.8, "marker": "o" if len(points) <= 30 else "", "markersize": 3.5, **style}
         axes.plot(*zip(*points, strict=True), color=colour, label=label, **look)
-
-
-def _palette(count: int) -> list[str]:
-    return [OKABE_ITO[i % len(OKABE_ITO)] for i in range(count)]
-
-
-def _panels(rows: int, columns: int, **layout: Any) -> tuple[Figure, Iterable[Axes]]:
-    figure = Figure(figsize=(WIDTH / DPI, HEIGHT / DPI), dpi=DPI, facecolor="white")
-    FigureCanvasAgg(figure)
-    figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.08, hspace=0.0, wspace=0.02)
-    sharex = layout.pop("sharex", False)
-    panels = figure.subplots(rows, columns, sharex=sharex, gridspec_kw=layout)
-    for axes in panels:
-        axes.spines[:].set_visible(False)
-        axes.spines["bottom"].set(visible=True, color=HAIRLINE)
-        axes.tick_params(color=HAIRLINE, labelcolor=QUIET, labelsize=9.5)
-        axes.xaxis.label.set(color=QUIET, size=10)
-        axes.yaxis.label.set(color=QUIET, size=10)
-    return figure, panels
-
-
-def _head(axes: Axes, title: str) -> None:
-    axes.set_title(title, loc="left", fontsize=13, fontweight="bold", color=INK, pad=10, parse_math=False)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    with replace_file(path) as partial:
-        figure.savefig(partial, format="png", dpi=DPI)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -152,6 +152,16 @@ class Session:
         """What every head says of each frame of the recording, by head and output, each ``[frames, ...]``."""
         [(_, _, activations)] = self._run([(_source(recording, rate), self._find(adapter))])
         return activations
+
+    def all_activations(self, recording: Recorded, *, rate: int | None = None) -> dict[str, dict[str, Activations]]:
+        """What :meth:`activations` gives, by adapter; what they have in common is computed once."""
+        jobs = [(_source(recording, rate), adapter) for adapter in dict(self._adapters).values()]
+        found = {adapter.name: activations for _, adapter, activations in self._run(jobs)}
+        return {adapter.name: found[adapter.name] for _, adapter in jobs}
+
+    def decode(self, activations: Mapping[str, Activations], adapter: str | None = None) -> Annotation:
+        """The annotation that :meth:`activations` of a recording lead to."""
+        return self._find(adapter).decode(activations, self.backbone.frame_rate)
 
     def _annotations(self, jobs: Iterable[tuple[Source, LoadedAdapter]]) -> list[Annotation]:
         jobs = list(jobs)

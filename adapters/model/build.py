@@ -16,6 +16,7 @@ from etude.adapters.heads import Head
 from etude.adapters.methods import Method
 from etude.adapters.model.adapted import AdaptedModel
 from etude.adapters.recipe.schema import Recipe, load_recipe
+from etude.adapters.recipe.starter import data_section
 from etude.adapters.recipe.trained import TrainedRecipe, parse_trained
 from etude.adapters.regularizers import Regularizer
 
@@ -35,14 +36,21 @@ def _dataset(config: DatasetConfig) -> Dataset:
 
 
 def named_dataset(name: str, overrides: Sequence[str] = (), classes: Mapping[str, Sequence[str]] | None = None) -> Dataset:
-    """The data set of a recipe, or of a manifest CSV with ``classes`` (by kind) in that order. Raises :class:`UserError`."""
+    """The data set of a recipe, or of a manifest CSV or a folder of recordings, these with ``classes`` (by kind) in that order.
+
+    A folder whose classes are given is to be judged, so that all of it is the test split. Raises :class:`UserError`.
+    """
+    file = Path(name)
+    known = {"techniques": (classes or {}).get("notes"), "tags": (classes or {}).get("tags")}
+    if file.is_dir() and classes:
+        data = data_section(file)
+        own = {"manifest": known, "folder": {**known, "split": "test"}}
+        return _dataset(registry.find("datasets", data["name"]).Config(**data, **own.get(data["name"], {})))
     if not name.endswith(".csv"):
         return build_dataset(load_recipe(name, overrides))
-    kind, file = registry.find("datasets", "manifest"), Path(name)
-    techniques = (classes or {}).get("notes")
-    config = kind.Config(name="manifest", root=str(file.parent), file=file.name, techniques=techniques)
-    dataset: Dataset = kind(config)
-    return dataset
+    return _dataset(
+        registry.find("datasets", "manifest").Config(name="manifest", root=str(file.parent), file=file.name, **known)
+    )
 
 
 def build_backbone(config: BackboneConfig) -> Backbone:
@@ -92,7 +100,7 @@ def build_model(
 
 def trained_recipe(artifact: Artifact, weights: str | None = None) -> TrainedRecipe:
     """What an adapter's recipe says of the model, ``weights`` in the place of its backbone's weights when given."""
-    return parse_trained(artifact.recipe, str(artifact.folder / RECIPE), weights)
+    return parse_trained(artifact.recipe, str(artifact.folder / RECIPE), weights, artifact.home)
 
 
 def build_trained(artifact: Artifact, weights: str | None = None) -> AdaptedModel:

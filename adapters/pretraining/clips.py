@@ -1,9 +1,9 @@
 """Clips that a backbone is pretrained on, and what is true of every frame of them.
 
 A clip is composed of isolated notes: silence-trimmed, one or several in a row per instrument, one or several instruments at
-once; then come effects, and mixup over the batch (Zhong et al., APSIPA 2023, section II). Item ``k`` of step ``s`` depends on
-(seed, s, k) alone (but for the last bit, which the synthesiser dithers), so an interrupted run continues with the clips it
-would have had.
+once; then come effects, and mixup over the batch (after Zhong et al., APSIPA 2023, section II). Item ``k`` of step ``s``
+depends on (seed, s, k) alone (but for the last bit, which the synthesiser dithers), so an interrupted run continues with the
+clips it would have had.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def source_notes(config: RecordingsConfig, longest: float) -> list[SourceNote]:
     Every file is decoded once, so that none fails hours later. Raises :class:`UserError` with every problem of them.
     """
     table = Path(config.notes)
-    rows, problems = select_rows(table, {"source": config.sources})
+    rows, problems = select_rows(table, {"source": config.sources}, "instrument")
     notes, faults = parse_rows(table, rows, needed="instrument")
     problems += faults
     found: list[SourceNote] = []

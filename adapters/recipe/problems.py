@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -71,8 +72,8 @@ def _problem(path: tuple[str, ...], details: Sequence[Any], model: type[BaseMode
         return Problem(f"is empty, {what}", place)
     if all(detail["type"] == "value_error" for detail in details):
         return Problem(what, place)
-    number = first["type"] == "string_type" and isinstance(value, int | float)
-    return Problem(f"{what}, got {_shown(value)}", place, "write it in quotes" if number else "")
+    unquoted = first["type"] == "string_type" and isinstance(value, int | float | date)
+    return Problem(f"{what}, got {_shown(value)}", place, "write it in quotes" if unquoted else "")
 
 
 def _lacks_field(detail: Any) -> bool:

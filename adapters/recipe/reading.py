@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
+from etude.adapters.config import Typed
 from etude.adapters.errors import UserError, nearest
 from etude.recipes import packaged
 
@@ -28,25 +30,44 @@ TASKS = {
 """By what the field ``task`` of a recipe says."""
 
 
-def read_recipe(path: str | Path) -> tuple[str, str]:
-    """The text of a recipe file, or of a packaged recipe by name, and the file's name. Raises :class:`UserError`."""
+class Source(NamedTuple):
+    """The text of a recipe, the name of its file, and the folder that its relative paths may start from."""
+
+    text: str
+    where: str
+    folder: Path | None
+
+
+def read_recipe(path: str | Path) -> Source:
+    """A recipe file, a packaged recipe by name or the one for a folder of recordings, which have no folder.
+
+    Raises :class:`UserError`.
+    """
     file = Path(path)
+    folder: Path | None = file.parent
+    if os.path.isdir(file):
+        from etude.adapters.recipe.starter import starter
+
+        return Source(starter(file).text, str(path), None)
     if not os.path.isfile(file):
         known = packaged()
         if file.stem not in known or (file.parent != Path() and file.parent.name != "recipes"):
             raise UserError("no such recipe", where=str(path), fix=nearest(file.stem, known))
-        file = known[file.stem]
+        file, folder = known[file.stem], None
     try:
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise UserError("is not a UTF-8 text file", where=str(file), fix="save it as UTF-8") from None
     except OSError as error:
         raise UserError(f"cannot be read: {error.strerror}", where=str(file), fix="check its permissions") from None
-    return text, file.name
+    return Source(text, file.name, folder)
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses keys given twice, of which YAML keeps the last, and keys that YAML does not take for text (``on``, ``1``)."""
+    """Refuses keys given twice, of which YAML keeps the last, and keys that YAML does not take for text (``on``, ``1``).
+
+    ``yes`` and ``true`` stay text, for the field to say what it takes, and so does ``1:30``, which YAML 1.1 takes for 90.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -60,16 +81,57 @@ class _Loader(yaml.SafeLoader):
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
+    def construct_text(self, node: yaml.ScalarNode) -> Any:
+        """A scalar as it is written."""
+        return self.construct_scalar(node)
 
-def read_yaml(text: str, where: str) -> Any:
+    def construct_number(self, node: yaml.ScalarNode) -> Any:
+        """A number; one that begins with 0 would be octal."""
+        if ":" in node.value:
+            return self.construct_text(node)
+        if re.fullmatch(r"[-+]?0[0-9_]+", node.value):
+            problem = f"{node.value!r} would be octal: leave out the 0 in front, or write it in quotes if it is text"
+            raise yaml.constructor.ConstructorError(problem=problem, problem_mark=node.start_mark)
+        return self.construct_yaml_float(node) if node.tag.endswith("float") else self.construct_yaml_int(node)
+
+
+class _TypedLoader(_Loader):
+    """Of the command line."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        return {str(key): value for key, value in super().construct_mapping(node, deep).items()}
+
+    def construct_text(self, node: yaml.ScalarNode) -> Any:
+        """A scalar as it is written."""
+        return Typed(self.construct_scalar(node))
+
+
+for _name, _construct in {"bool": "text", "str": "text", "int": "number", "float": "number"}.items():
+    for _kind in (_Loader, _TypedLoader):
+        _kind.add_constructor(f"tag:yaml.org,2002:{_name}", getattr(_kind, f"construct_{_construct}"))
+
+
+def read_yaml(text: str, where: str, load: Callable[[str], Any] = lambda text: yaml.load(text, _Loader)) -> Any:
     """Parse YAML. Raises :class:`UserError` with the line."""
     try:
-        return yaml.load(text, _Loader)
-    except Exception as error:  # a tag that does not fit its value (!!bool x) escapes as whatever the constructor runs into
+        return load(text)
+    except Exception as error:  # a tag that does not fit its value (!!int x) escapes as whatever the constructor runs into
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark and "\n" in text else ""
         reason = getattr(error, "problem", None) or next(iter(str(error).splitlines()), type(error).__name__)
         raise UserError(f"cannot be read as YAML: {reason}", where=f"{where}{line}") from None
+
+
+def _typed(text: str) -> Any:
+    """A value of the command line, where ``#`` begins no comment: text without quotes is all of it."""
+    loader, whole = _TypedLoader(text), text.strip()
+    node = loader.get_single_node()
+    if node is None or (isinstance(node, yaml.ScalarNode) and node.style not in ("'", '"') and not whole.startswith("!")):
+        if whole != (node.value if node else ""):
+            return Typed(whole)
+    elif rest := text[node.end_mark.index :].strip():
+        raise yaml.constructor.ConstructorError(problem=f"{rest!r} follows the value")
+    return loader.construct_document(node) if node else None
 
 
 def override_fields(raw: dict[str, Any], override: str) -> None:
@@ -86,7 +148,7 @@ def override_fields(raw: dict[str, Any], override: str) -> None:
         elif not isinstance(section, dict):
             raise UserError(f"'{parts[depth - 1]}' is not a section", where=f"override {override!r}")
         if depth == len(parts) - 1:
-            section[place] = read_yaml(value, f"override {override!r}")
+            section[place] = read_yaml(value, f"override {override!r}", _typed)
             return
         if (section[place] if isinstance(section, list) else section.get(place)) is None:
             section[place] = {}
@@ -104,7 +166,7 @@ def _item(section: list[Any], part: str, name: str, override: str) -> int:
 
 def task_of(path: str | Path) -> str:
     """The task of a recipe file, or of a packaged recipe by name. Raises :class:`UserError`."""
-    text, where = read_recipe(path)
+    text, where, _ = read_recipe(path)
     return _task(read_yaml(text, where), where)
 
 

@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, create_m
 
 from etude.adapters import registry
 from etude.adapters.backbones import BackboneConfig
-from etude.adapters.config import Location, StrictModel
+from etude.adapters.config import AS_WRITTEN, BESIDE, Location, StrictModel
 from etude.adapters.datasets import DatasetConfig
 from etude.adapters.errors import Problem, UserError
 from etude.adapters.methods import MethodConfig
@@ -116,7 +116,7 @@ class RecipeOf(StrictModel, Generic[D, B, M, H, R]):
 
     def dump(self) -> str:
         """The resolved recipe as YAML; :func:`parse_recipe` reads it back."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+        return yaml.safe_dump(self.model_dump(mode="json", context=AS_WRITTEN), sort_keys=False)
 
 
 Recipe = RecipeOf[
@@ -129,16 +129,19 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
     ``overrides`` are ``section.field=value`` with YAML values (``train.lr=1e-3``, ``method.sites=[attn.q]``).
     """
-    text, where = read_recipe(path)
-    return parse_recipe(text, overrides, where=where)
+    text, where, folder = read_recipe(path)
+    return parse_recipe(text, overrides, where=where, folder=folder)
 
 
-def parse_recipe(text: str, overrides: Sequence[str] = (), *, where: str = "recipe") -> Recipe:
-    """The recipe in ``text`` (YAML). Raises :class:`UserError` listing every problem."""
+def parse_recipe(text: str, overrides: Sequence[str] = (), *, where: str = "recipe", folder: Path | None = None) -> Recipe:
+    """The recipe in ``text`` (YAML), whose relative paths are looked for in ``folder`` first.
+
+    Raises :class:`UserError` listing every problem.
+    """
     raw = read_fields(text, overrides, "training", where)
     model, problems = _model_for(raw, where)
     try:
-        recipe = model.model_validate(raw)
+        recipe = model.model_validate(raw, context={BESIDE: folder})
     except ValidationError as error:
         problems += explain(error, model, raw, where)
     if problems:

@@ -6,6 +6,7 @@ renamed.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 import yaml
@@ -13,7 +14,7 @@ from pydantic import BaseModel, Field, ValidationError, create_model
 
 from etude.adapters import registry
 from etude.adapters.backbones import BackboneConfig
-from etude.adapters.config import StrictModel
+from etude.adapters.config import BESIDE, StrictModel, Typed
 from etude.adapters.errors import Problem, UserError
 from etude.adapters.methods import MethodConfig
 from etude.adapters.recipe.problems import KINDS, explain
@@ -40,14 +41,15 @@ class TrainedOf(StrictModel, Generic[B, M, H]):
 TrainedRecipe = TrainedOf[BackboneConfig, MethodConfig, BaseModel]
 
 
-def parse_trained(text: str, where: str, weights: str | None = None) -> TrainedRecipe:
-    """The recipe in ``text`` (YAML) as far as loading needs it, with other ``weights`` if given.
+def parse_trained(text: str, where: str, weights: str | None = None, folder: Path | None = None) -> TrainedRecipe:
+    """The recipe in ``text`` (YAML) as far as loading needs it, with other ``weights`` if given; ``folder`` is the one that
+    relative paths start from.
 
     Raises :class:`UserError` for what is not known here, such as a head of a package that is not installed.
     """
     raw = recipe_sections(text, where)
     if weights is not None:
-        raw["backbone"] = {**raw["backbone"], "weights": weights}
+        raw["backbone"] = {**raw["backbone"], "weights": Typed(weights)}
     problems: list[Problem] = []
 
     def config(section: str, name: str) -> Any:
@@ -71,16 +73,19 @@ def parse_trained(text: str, where: str, weights: str | None = None) -> TrainedR
         fields.pop("weight", None)
     given["overlap"] = (raw.get("train") or {}).get("overlap", OVERLAP)
     try:
-        return cast(TrainedRecipe, model.model_validate(given))
+        return cast(TrainedRecipe, model.model_validate(given, context={BESIDE: folder}))
     except ValidationError as error:
         raise UserError(explain(error, model, given, where)) from None
 
 
-def data_recipe(text: str, where: str) -> Recipe:
-    """The recipe in ``text`` for its data: what it says of training is left out. Raises :class:`UserError`."""
+def data_recipe(text: str, where: str, folder: Path | None = None) -> Recipe:
+    """The recipe in ``text`` for its data: what it says of training is left out; ``folder`` as in :func:`parse_trained`.
+
+    Raises :class:`UserError`.
+    """
     raw = recipe_sections(text, where)
     kept = {name: raw[name] for name in raw if name not in ("train", "init_from", "regularizers")}
-    return parse_recipe(yaml.safe_dump(kept), where=where)
+    return parse_recipe(yaml.safe_dump(kept), where=where, folder=folder)
 
 
 def store_dtype(text: str, where: str) -> str:

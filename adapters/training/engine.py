@@ -33,6 +33,9 @@ from etude.adapters.training.run_folder import hold
 from etude.adapters.training.share import share_of
 from etude.adapters.training.starting_point import start_from
 
+MOST_NOTICES = 5
+"""Of more notices about the data, training tells only the number."""
+
 
 def train(recipe: Recipe, run: Path, out: Path, *, fresh: bool = False, cache: bool = True) -> Path:
     """Train ``recipe`` in the folder ``run`` and write the artifact to ``out``; returns ``out``.
@@ -57,6 +60,10 @@ def train(recipe: Recipe, run: Path, out: Path, *, fresh: bool = False, cache: b
     stale = ("checkpoint.pt",) if fresh else ()
     with hold(run, accelerator, stale), reporter, Interruption(accelerator) as interruption:
         loop = Loop(recipe, model, tracks, accelerator, reporter, interruption, run, FeatureStore() if cache else None)
+        for notice in dataset.notices[:MOST_NOTICES]:
+            reporter.say(f"notice: {notice}")
+        if (more := len(dataset.notices) - MOST_NOTICES) > 0:
+            reporter.say(f"notice: and {more} more, which 'adapt data check' tells")
         loop.prepare()
         if resumed:
             loop.restore(*resumed)

@@ -94,7 +94,7 @@ def score_tracks(
     activations = collect_activations(model, states, accelerator, batch_size, advance, interruption)
     scores: Scores = {}
     if accelerator.is_main_process:
-        references = [track.annotation for track in states.windows.tracks]
+        references = [track.truth for track in states.windows.tracks]
         for name, head in model.reader.heads_by_name.items():
             own, rate = [item[name] for item in activations], head.frame_rate(model.backbone.frame_rate)
             if tune:
@@ -138,7 +138,10 @@ def evaluate(
         model = build_trained(trained, weights).to(find_device(device))
     manifest, where = trained.manifest, str(trained.folder / RECIPE)
     classes = {head_kind(head).name: own for head, own in reversed(manifest.labels.items())}
-    dataset = build_dataset(data_recipe(trained.recipe, where)) if data is None else named_dataset(str(data), classes=classes)
+    if data is None:
+        dataset = build_dataset(data_recipe(trained.recipe, where, trained.home))
+    else:
+        dataset = named_dataset(str(data), classes=classes)
     tracks = dataset.tracks(chosen)
     check_labels(manifest.labels, dataset, (track.annotation for track in tracks), str(data or "data"))
     windows = WindowSet(tracks, model.backbone, trained_recipe(trained).overlap)

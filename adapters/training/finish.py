@@ -11,6 +11,7 @@ from typing import Any, cast
 import torch
 
 from etude.adapters import artifact
+from etude.adapters.config import as_written
 from etude.adapters.heads import Head
 from etude.adapters.model.adapted import AdaptedModel
 from etude.adapters.recipe.schema import Recipe
@@ -43,6 +44,7 @@ def write_artifact(
         metrics=metrics,
         card=render_card(manifest, metrics, text),
         dtype=recipe.train.dtype,
+        home=Path.cwd(),
     )
 
 
@@ -59,7 +61,7 @@ def _manifest(
         seed=recipe.seed,
         backbone=artifact.BackboneRef(
             name=recipe.backbone.name,
-            id=backbone.id,
+            id=as_written(backbone.id),
             revision=backbone.revision,
             fingerprint=fingerprint,
             licence=backbone.licence,

@@ -1,4 +1,4 @@
-"""What a user sees of a run: progress bars, a line per epoch, TensorBoard logs, a history file and plots."""
+"""What a user sees of a run: progress, a line per epoch, TensorBoard logs, a history file and plots."""
 
 from __future__ import annotations
 
@@ -10,17 +10,9 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from etude.adapters.inference.plot import plot_training
+from etude.adapters.progress import Bars
 from etude.adapters.storage.atomic import replace_file
 
 
@@ -30,17 +22,7 @@ class Reporter:
     def __init__(self, run: Path, *, enabled: bool) -> None:
         self.run, self.enabled = run, enabled
         self.console = Console(stderr=True, quiet=not enabled)
-        self._bars = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=self.console,
-            transient=True,
-            disable=not enabled or not self.console.is_terminal,
-        )
+        self._bars = Bars(self.console)
         self._board: Any = None
 
     def __enter__(self) -> Reporter:
@@ -54,7 +36,7 @@ class Reporter:
 
     @contextmanager
     def task(self, description: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
-        """A progress bar for the block; call the value with the number of items done."""
+        """Progress of the block; call the value with the number of items done."""
         task = self._bars.add_task(description, total=total, completed=done)
         try:
             yield lambda count: self._bars.advance(task, count)

@@ -20,7 +20,7 @@ def share_of(tracks: Sequence[Track], share: float, seed: int) -> list[Track]:
     if share == 1:
         return list(tracks)
     order = np.random.default_rng(seed).permutation(len(tracks)).tolist()
-    classes = [_classes(track.annotation) for track in tracks]
+    classes = [_classes(track.truth) for track in tracks]
     counts = Counter(name for own in classes for name in own)
     strata: dict[tuple[str, str] | None, list[int]] = {}
     for index in order:

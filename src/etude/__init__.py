@@ -10,6 +10,8 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "Annotation": "etude.adapters.annotations",
+    "Embedder": "etude.adapters.inference.embed",
+    "Embedding": "etude.adapters.inference.embed",
     "Layer": "etude.adapters.annotations",
     "Note": "etude.adapters.annotations.notes",
     "Prediction": "etude.adapters.inference.bulk",
@@ -25,6 +27,8 @@ _LAZY = {
 }
 __all__ = [
     "Annotation",
+    "Embedder",
+    "Embedding",
     "Layer",
     "Note",
     "Prediction",
@@ -46,6 +50,7 @@ if TYPE_CHECKING:
     from etude.adapters.annotations.tags import Tag
     from etude.adapters.errors import UserError
     from etude.adapters.inference.bulk import Prediction, predict_files
+    from etude.adapters.inference.embed import Embedder, Embedding
     from etude.adapters.inference.session import Session
     from etude.adapters.recipe.schema import Recipe, load_recipe
     from etude.adapters.sound.audio import Samples

@@ -7,8 +7,10 @@ import sys
 
 import pytest
 from calls import adapt, succeed
+from rich.console import Console
 
 import etude
+from etude.adapters.progress import Bars
 from etude.cli.progress import progress
 
 
@@ -65,3 +67,12 @@ def test_progress_is_drawn_on_terminals_only_and_leaves_stdout_alone(monkeypatch
     with progress("predicting", 2) as advance:
         advance(2)
     assert capfd.readouterr() == ("result\n", "")
+
+
+def test_without_a_terminal_long_work_tells_where_it_is_now_and_then(capfd):
+    clock = [0.0]
+    with Bars(Console(stderr=True), get_time=lambda: clock[0]) as bars:
+        task = bars.add_task("predicting", total=500)
+        for clock[0] in (10, 29, 31, 45, 60, 62, 70):
+            bars.advance(task, 1)
+    assert capfd.readouterr().err == "predicting: 3 of 500 after 31 s\npredicting: 6 of 500 after 62 s\n"

@@ -24,6 +24,14 @@ def test_eval_prints_tables_or_one_json_object(adapter, toy_root):
     assert validation["scores"] == artifact.read_header(adapter).metrics["validation"]
 
 
+def test_of_several_processes_only_the_first_prints(adapter, monkeypatch):
+    for option in ((), ("--json",)):
+        monkeypatch.setenv("RANK", "1")
+        assert succeed("eval", adapter, *option) == ""
+        monkeypatch.setenv("RANK", "0")
+        assert succeed("eval", adapter, *option) != ""
+
+
 def test_mistakes_in_evaluating(adapter, toy_root, tmp_path):
     assert "split: unknown split 'tst' (did you mean 'test'?)" in errors("eval", adapter, "--split", "tst")
     assert "no such recipe" in errors("eval", adapter, "nope")[0]

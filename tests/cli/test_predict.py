@@ -10,7 +10,7 @@ import soundfile
 from calls import RATE, adapt, errors, files_below, succeed
 
 from etude.adapters.annotations.notes import Notes
-from etude.cli.predict import result_names
+from etude.cli.recordings import result_names
 
 
 @pytest.mark.parametrize("rate", [8000, 11025, 44100, 96000])
@@ -37,11 +37,15 @@ def test_good_files_are_written_though_bad_ones_are_among_them(adapter, take, tm
     soundfile.write(tmp_path / "in/nan.wav", np.array([0.1, np.nan] * 500), RATE, subtype="FLOAT")
     (tmp_path / "in/notes.txt").write_text("no recording, and not meant to be one")
     code, out, err = adapt("predict", adapter, tmp_path / "in", tmp_path / "missing.wav", "--out", tmp_path / "out", "--plot")
-    assert code == 2
-    assert files_below(tmp_path / "out") == ["also.good.csv", "also.good.png", "good.csv", "good.png"]
+    assert code == 3
+    assert files_below(tmp_path / "out") == ["also.good.csv", "also.good.png", "errors.csv", "good.csv", "good.png"]
     assert len(out.splitlines()) == 2
     places = [Path(line.removeprefix("error: ").split(":")[0]).name for line in err.splitlines()]
     assert places == ["empty.wav", "nan.wav", "silent.wav", "text.wav", "missing.wav"]
+    with (tmp_path / "out/errors.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [Path(row["file"]).name for row in rows] == places
+    assert rows[-1] == {"file": f"{tmp_path / 'missing.wav'}", "problem": "no such audio file", "fix": "check the path"}
 
 
 def test_folders_globs_and_repeated_names(adapter, take, tmp_path, monkeypatch):
@@ -75,7 +79,7 @@ def test_existing_files_are_replaced_only_by_force(adapter, take, tmp_path):
     labels = path.with_suffix(".csv")
     labels.write_text("an afternoon of annotating")
     line = errors("predict", adapter, path, "--out", tmp_path)[0]
-    assert re.fullmatch(r".*take.csv: exists already \(pass --force to replace, or name another folder with --out\)", line)
+    assert re.fullmatch(r".*take.csv: exists already \(pass --force to replace, --skip-existing to go on, or .*--out\)", line)
     assert labels.read_text() == "an afternoon of annotating"
     path.with_suffix(".png").write_text("a photograph")
     assert "and so do 1 more" in errors("predict", adapter, path, take("b.wav"), "--out", tmp_path, "--plot")[0]
@@ -113,4 +117,4 @@ def test_a_full_disk_while_predicting_spoils_only_that_file(adapter, take, tmp_p
     full_disk(-1)
     assert (code, len(out.splitlines()), len(err.splitlines())) == (2, 2, 2)
     assert "take.png: cannot be written: File too large" in err
-    assert files_below(tmp_path / "out") == ["other.csv", "take.csv"]
+    assert files_below(tmp_path / "out") == ["errors.csv", "other.csv", "take.csv"]

@@ -27,7 +27,9 @@ class Row:
             return float(self.text(column))
         except ValueError:
             what = f"{self.names.get(column, column)} is {self.text(column)!r}, not a number"
-            raise UserError(what, fix="seconds for times, MIDI numbers for pitch, 0 to 1 for confidence") from None
+            raise UserError(
+                what, fix="seconds for times, MIDI numbers or C4 and the like for pitch, 0 to 1 for confidence"
+            ) from None
 
     def class_name(self, column: str) -> str | None:
         """The class that a cell names, ``None`` where it is empty. Raises :class:`UserError` for an unknown one."""

@@ -38,7 +38,7 @@ def _classes(name: str, known: Sequence[str], tracks: Sequence[Track], splits: S
     kind = kind_of(name)
     counts: dict[str, Counter[str]] = {split: Counter() for split in splits}
     for track in tracks:
-        counts[track.split].update(filter(None, map(kind.class_of, getattr(track.annotation, name))))
+        counts[track.split].update(filter(None, map(kind.class_of, getattr(track.truth, name))))
     unit = "recordings" if kind.whole else kind.plural
     named = list(dict.fromkeys((*known, *(label for split in splits for label in counts[split]))))
     for split in splits:

@@ -1,4 +1,4 @@
-"""Isolated recorded notes: a CSV that lists one file per note."""
+"""Isolated recorded notes: a CSV that lists one file per note, or a folder of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Literal
 
 from etude.adapters.annotations.notes import Note
 from etude.adapters.datasets import SPLITS, Split
-from etude.adapters.datasets.manifest import SPLIT_NAMES
+from etude.adapters.datasets._parts.note_folders import note_rows
+from etude.adapters.datasets._parts.splits import SPLIT_NAMES
 from etude.adapters.errors import Problem, UserError, nearest
 from etude.adapters.formats.csv import read_table
 
@@ -28,6 +29,8 @@ class RecordedNote:
     licence: str
     instrument: str
     source: str
+    group: str = ""
+    """Session or player, empty where that is not known."""
 
 
 def parse(folder: Path, row: dict[str, str], needed: Literal["technique", "instrument"] = "technique") -> RecordedNote:
@@ -62,17 +65,28 @@ def parse(folder: Path, row: dict[str, str], needed: Literal["technique", "instr
         licence=row["licence"] or "unknown",
         instrument=row["instrument"],
         source=row["source"],
+        group=row.get("group", ""),
     )
 
 
+def place(table: Path) -> Path:
+    """What paths are relative to: the folder of the CSV, or ``table`` itself if it is a folder of notes."""
+    return table if table.is_dir() else table.parent
+
+
 def select_rows(
-    table: Path, filters: Mapping[str, Sequence[str] | None]
+    table: Path, filters: Mapping[str, Sequence[str] | None], label: Literal["technique", "instrument"] = "technique"
 ) -> tuple[list[tuple[int, dict[str, str]]], list[Problem]]:
     """Rows of the CSV, each with its line, whose cells are among the wanted ones of every column in ``filters``.
 
-    An unreadable file, a missing column and a wanted name that occurs nowhere are problems.
+    ``table`` may be a folder of notes, in a folder for each ``label``. An unreadable file, a missing column and a wanted name
+    that occurs nowhere are problems.
     """
-    rows, problems = read_table(table, COLUMNS)
+    if table.is_dir():
+        found, problems = note_rows(table, label)
+        rows = list(enumerate(found, 1))
+    else:
+        rows, problems = read_table(table, COLUMNS)
     for column, wanted in filters.items():
         present = {row[column] for _, row in rows}
         for name in wanted or () if rows else ():
@@ -90,7 +104,7 @@ def parse_rows(
     problems: list[Problem] = []
     for number, row in rows:
         try:
-            notes.append(parse(table.parent, row, needed))
+            notes.append(parse(place(table), row, needed))
         except UserError as error:
             problems += [Problem(problem.what, f"{table}:{number}", problem.fix) for problem in error.problems]
     return notes, problems

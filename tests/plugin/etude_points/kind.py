@@ -66,9 +66,15 @@ class Points(Kind):
         cells = {"time": f"{record.time:.4f}", "label": record.label}
         return cells if record.confidence is None else {**cells, "confidence": f"{record.confidence:.3f}"}
 
+    def cells(self, mark: Mark) -> dict[str, str]:
+        """See :class:`Kind`; of what lasts, it is the beginning."""
+        confidence = "" if mark.confidence is None else repr(mark.confidence)
+        return {"time": repr(mark.start), "label": mark.text, "confidence": confidence}
+
     def parse(self, row: Row, duration: float | None = None) -> Any:
         """See :class:`Kind`."""
-        point = Point(row.number("time"), row.class_name("label") or "")
+        confidence = row.number("confidence") if row.text("confidence") else None
+        point = Point(row.number("time"), row.class_name("label") or "", confidence)
         if not point.label or (fault := self.check(point)) or (duration is not None and point.time > duration):
             raise UserError(fault if point.label and fault else "no label, or outside the recording", fix="correct it")
         return point

@@ -10,7 +10,7 @@ import typer
 
 
 def check(
-    recipe: Annotated[str, typer.Argument(help="Recipe file or packaged recipe, or a manifest CSV.")],
+    recipe: Annotated[str, typer.Argument(help="Recipe file or packaged recipe, manifest CSV, or folder.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="section.field=value")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:

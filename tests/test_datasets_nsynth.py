@@ -1,19 +1,18 @@
-"""NSynth and IRMAS, on small trees laid out as the releases are."""
+"""NSynth, on small trees laid out as the release is."""
 
+import itertools
 import json
+import shutil
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 from pydantic import ValidationError
-from sklearn.model_selection import train_test_split
 
 from etude.adapters.annotations import Annotation
 from etude.adapters.annotations.tags import Tag
 from etude.adapters.datasets import nsynth as nsynth_module
-from etude.adapters.datasets.irmas import CLASSES, Irmas, validation_songs
 from etude.adapters.datasets.nsynth import Nsynth
 from etude.adapters.sound.audio import AudioInfo
 
@@ -22,18 +21,14 @@ def told(dataset):
     return [str(problem) for problem in dataset.check()[1]]
 
 
-def wav(path, frames=1600, rate=16000, channels=1):
+def wav(path, frames=1600, level=0.5, seed=0):
     path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, np.random.default_rng(0).uniform(-0.5, 0.5, (frames, channels)), rate)
-
-
-# NSynth
+    soundfile.write(path, np.random.default_rng(seed).uniform(-level, level, frames), 16000)
 
 
 def nsynth_tree(root, counts):
     """``counts``: folder -> instrument -> number of notes; names and fields as in the release."""
-    wav(root / "one.wav")
-    content = (root / "one.wav").read_bytes()
+    seed = itertools.count()
     for folder, instruments in counts.items():
         examples = {}
         (root / folder / "audio").mkdir(parents=True)
@@ -50,7 +45,7 @@ def nsynth_tree(root, counts):
                     "qualities": [0, 1],
                     "qualities_str": ["dark"],
                 }
-                (root / folder / "audio" / f"{name}.wav").write_bytes(content)
+                wav(root / folder / "audio" / f"{name}.wav", seed=next(seed))
         (root / folder / "examples.json").write_text(json.dumps(examples))
     return root
 
@@ -90,7 +85,7 @@ def test_nsynth_by_notes_keeps_90_5_5_and_a_note_in_its_split(tmp_path):
     root = nsynth_tree(tmp_path / "a", {name: {"bass_synthetic_033": 100} for name in nsynth_module.FOLDERS})
     names = [f"bass_synthetic_{i:03d}-{p:03d}-050" for i in range(50) for p in range(100)]
     data = nsynth(root)
-    counts = Counter(data._split("nsynth-train", name) for name in names)
+    counts = Counter(data._split(f"nsynth-train/{name}") for name in names)
     assert counts["train"] / 5000 == pytest.approx(0.9, abs=0.015)
     assert counts["validation"] / 5000 == pytest.approx(0.05, abs=0.01)
     assert counts["test"] / 5000 == pytest.approx(0.05, abs=0.01)
@@ -104,7 +99,7 @@ def test_nsynth_as_published_is_for_families(released):
     data = nsynth(released, label="family", split="published")
     assert data.classes == {"tags": ("bass", "organ", "synth_lead")}
     assert Counter(track.split for track in data.check()[0]) == {"train": 70, "validation": 20, "test": 10}
-    with pytest.raises(ValidationError, match="the published splits share no instrument: choose 'split: notes'"):
+    with pytest.raises(ValidationError, match="shares no instrument with the others: choose 'split: notes'"):
         nsynth(released, split="published")
 
 
@@ -143,82 +138,57 @@ def test_nsynth_problems(released):
     assert "no such folder" in told(nsynth(released / "nowhere"))[0]
 
 
-# IRMAS
-
-
-def irmas_tree(root, songs=4):
-    """``songs`` songs with two clips each in every class, and a testing part with the inner folder and one without."""
-    number = 0
-    for label in CLASSES:
-        for _ in range(songs):
-            number += 1
-            for clip in (1, 2):
-                style = f"{number:03d}__[{label}][nod][cla]" if number % 2 else f"[{label}][pop_roc]"
-                wav(root / "IRMAS-TrainingData" / label / f"{style}{number:04d}__{clip}.wav", rate=44100, channels=2)
-    for folder, name, text in (
-        ("IRMAS-TestingData-Part1/Part1", "(02) dont kill the whale-15", "voi\t\ngel\t\n"),
-        ("IRMAS-TestingData-Part2", "ab.cd-1", "pia\r\n\r\n"),
-    ):
-        wav(root / folder / f"{name}.wav", rate=44100, channels=2)
-        (root / folder / f"{name}.txt").write_bytes(text.encode())
-    return root
-
-
-def irmas(root, **fields):
-    return Irmas(Irmas.Config(name="irmas", root=str(root), **fields))
-
-
-def test_irmas_tracks(tmp_path):
-    data = irmas(irmas_tree(tmp_path))
+def test_silent_notes_are_left_out_and_counted(released):
+    """Below 0.0005 on average: noise of 0.0009 is, noise of 0.0011 is not."""
+    audio = released / "nsynth-train" / "audio"
+    wav(audio / "organ_electronic_007-003-075.wav", level=0.0009)
+    wav(audio / "organ_electronic_007-004-075.wav", level=0.0011)
+    wav(audio / "organ_electronic_007-005-075.wav", level=0)
+    data = nsynth(released)
     assert told(data) == []
-    assert (data.classes, data.licence) == ({"tags": CLASSES}, "CC-BY-NC-SA-3.0")
-    assert {Path(t.id).name: tuple(tag.name for tag in t.annotation.tags) for t in data.tracks("test")} == {
-        "(02) dont kill the whale-15.wav": ("gel", "voi"),
-        "ab.cd-1.wav": ("pia",),
+    ids = {track.id for track in data.check()[0]}
+    assert len(ids) == 98
+    assert ids.isdisjoint(f"nsynth-train/organ_electronic_007-00{number}-075" for number in (3, 5))
+    (notice,) = data.notices
+    what = "2 notes are silent and are left out, first nsynth-train/organ_electronic_007-003-075"
+    assert str(notice) == f"{released}: {what}"
+
+
+def test_notes_are_listened_to_once_and_again_when_one_changes(released, monkeypatch):
+    heard = []
+    silent = nsynth_module._silent
+    monkeypatch.setattr(nsynth_module, "_silent", lambda path, info: heard.append(path) or silent(path, info))
+    for _ in range(2):
+        assert len(nsynth(released).check()[0]) == 100
+    assert len(heard) == 100
+    wav(released / "nsynth-test/audio/synth_lead_acoustic_005-000-075.wav", level=0)
+    assert len(nsynth(released).check()[0]) == 99
+    assert len(heard) == 200
+
+
+def test_equal_notes_are_in_one_split(released):
+    """Drawn one by one, some of forty copies would be elsewhere."""
+    audio = released / "nsynth-train" / "audio"
+    for number in range(1, 40):
+        shutil.copy(audio / "bass_synthetic_033-000-075.wav", audio / f"bass_synthetic_033-{number:03d}-075.wav")
+    data = nsynth(released)
+    assert data.leaks() == []
+    tracks = [track for track in data.check()[0] if track.audio.name.startswith("bass_synthetic")]
+    assert (len(tracks), len({track.split for track in tracks})) == (40, 1)
+
+
+def test_that_validation_and_test_share_instruments_is_a_notice(tmp_path):
+    shared = {"organ_electronic_007": 3, "bass_electronic_018": 2}
+    counts = {
+        "nsynth-train": {"reed_acoustic_001": 3},
+        "nsynth-valid": shared,
+        "nsynth-test": {**shared, "string_acoustic_002": 1},
     }
-    training = [*data.tracks("train"), *data.tracks("validation")]
-    assert len(training) == 88
-    assert all(track.annotation == Annotation(tags=[Tag(track.audio.parent.name)]) for track in training)
-    assert [notice.where for notice in data.notices] == [str(tmp_path / "IRMAS-TestingData-Part3")]
-
-
-def test_irmas_splits_by_song(tmp_path):
-    data = irmas(irmas_tree(tmp_path))
-    songs = {split: {t.audio.name.split("__")[-2][-4:] for t in data.tracks(split)} for split in ("train", "validation")}
-    assert not songs["train"] & songs["validation"]
-    assert len(songs["validation"]) == 7  # of 44, rounded up
-    other = irmas(tmp_path, seed=1)
-    assert {t.id for t in other.tracks("validation")} != {t.id for t in data.tracks("validation")}
-
-
-@pytest.mark.parametrize("count", [7, 100, 2043])
-def test_irmas_split_is_scikit_learns(count):
-    songs = [f"{number:04d}" for number in range(1, count + 1)]
-    train, held_out = train_test_split(songs, test_size=0.15, random_state=730)
-    assert validation_songs(set(songs), 730) == set(held_out)
-    assert set(train) | set(held_out) == set(songs)
-
-
-def test_irmas_problems(tmp_path):
-    root = irmas_tree(tmp_path)
-    part = root / "IRMAS-TestingData-Part2"
-    (part / "ab.cd-1.txt").write_text("pia\nvoice\n")
-    wav(part / "lone.wav")
-    wav(part / "silent.wav")
-    (part / "silent.txt").write_text("\n")
-    wav(root / "IRMAS-TrainingData/cel/cello.wav")
-    next((root / "IRMAS-TrainingData/flu").glob("*.wav")).write_bytes(b"")
-    for path in (root / "IRMAS-TrainingData/voi").iterdir():
-        path.unlink()
-    problems = told(irmas(root))
-    for text in (
-        f"{part / 'ab.cd-1.txt'}:2: unknown instrument 'voice' (did you mean 'voi",
-        f"{part / 'lone.txt'}: cannot be read: No such file or directory",
-        f"{part / 'silent.txt'}: names no instrument",
-        f"{root / 'IRMAS-TrainingData/cel/cello.wav'}: names no song by a number before '__'",
-        f"{root / 'IRMAS-TrainingData/voi'}: no .wav file in it",
-        f"{root / 'IRMAS-TrainingData/flu'}/",
-    ):
-        assert sum(line.startswith(text) for line in problems) == 1, (text, problems)
-    assert len(problems) == 6
-    assert "no such folder" in told(irmas(tmp_path / "nowhere"))[0]
+    root = nsynth_tree(tmp_path, counts)
+    data = nsynth(root, label="family", split="published")
+    data.check()
+    (notice,) = data.notices
+    assert str(notice).startswith(f"{root}: nsynth-valid and nsynth-test share 2 instruments, first bass_electronic_018 (")
+    by_notes = nsynth(root)
+    by_notes.check()
+    assert by_notes.notices == []

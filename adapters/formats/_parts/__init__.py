@@ -1,0 +1,1 @@
+"""What formats share, and the longer parts of one."""

@@ -1,0 +1,1 @@
+"""What pictures share, and the processes of many recordings."""
