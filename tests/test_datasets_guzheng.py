@@ -88,7 +88,8 @@ def test_other_faults_are_problems_with_their_line(tmp_path):
     lines = whats(problems).splitlines()
     assert [line for line in lines if line.startswith(str(table))] == [
         f"{table}:2: unknown technique 'boxain' (did you mean 'boxian'?)",
-        f"{table}:3: offset_time is 'x', not a number (seconds for times, MIDI numbers or C4 and the like for pitch, 0 to 1 for confidence)",
+        f"{table}:3: offset_time is 'x', not a number "
+        "(seconds for times, MIDI numbers or C4 and the like for pitch, 0 to 1 for confidence)",
         f"{table}:4: pitch 200 is not a MIDI number (0-127) (correct its times, pitch or confidence)",
         f"{table}:5: onset or offset is not a finite number (correct its times, pitch or confidence)",
     ]

@@ -12,6 +12,7 @@ from made_guzheng import HUB, SPLITS, guzheng, hub_table, sound, write_arrow, wr
 
 from etude.adapters.datasets import guzheng_tech99 as module
 from etude.adapters.datasets._parts.hub_tables import _rows
+from etude.adapters.datasets._parts.survey import survey
 
 CLASSES = ("vibrato", "plucks", "upward_portamento")
 CACHED = "datasets/ccmusic-database___guzheng_tech99/default/1.2.0/0a1b/guzheng_tech99-{}.arrow"
