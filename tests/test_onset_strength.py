@@ -115,6 +115,28 @@ def test_what_does_not_tell():
     assert onsets_of(samples, [0.0, 0.01, 0.3, 999.0]).count == 1
 
 
+def strength_at(heights, labels, frames=4000):
+    """Onset strength of 5 ms that rises by ``heights`` (milliseconds from a label -> height) around every one of ``labels``."""
+    values = np.random.default_rng(4).uniform(0, 0.1, frames).astype(np.float32)
+    for label in labels:
+        for offset, height in heights.items():
+            middle = round(label / 0.005 + offset / 5)
+            values[middle - 2 : middle + 3] += height * np.array([0.3, 0.7, 1.0, 0.7, 0.3], np.float32)
+    return values
+
+
+def test_what_is_heard_at_the_labels_as_well_is_a_rhythm():
+    labels = np.arange(1, 19, 0.7)
+    assert around(labels, strength_at({-100: 1.0}, labels), 0.005).shift() == pytest.approx(0.1, abs=0.005)
+    assert around(labels, strength_at({-100: 1.0, 0: 0.3}, labels), 0.005).shift() == pytest.approx(0.1, abs=0.005)
+    assert around(labels, strength_at({-100: 1.0, 0: 0.7}, labels), 0.005).shift() is None
+
+
+def test_one_loud_onset_does_not_speak_for_others():
+    labels = np.arange(1, 19, 0.7)
+    assert around(labels, strength_at({-100: 9.0}, labels[:2]), 0.005).lateness() is None
+
+
 def test_a_regular_pulse_is_no_shift():
     """Labels on every second beat: half of the beats are heard 150 ms from a label, and all labels on a beat."""
     samples = np.zeros(16000 * 20, np.float32)

@@ -91,11 +91,12 @@ def test_channels_that_cancel(made):
 
 def test_clipping_is_more_than_a_peak_at_full_scale(made):
     t = np.arange(2 * RATE) / RATE
+    assert told(made(np.sin(2 * np.pi * 27.5 * np.arange(96000) / 48000), rate=48000)) == []
     for peak in (np.sin(2 * np.pi * 41 * t), np.where(t == 1, 1.0, 0.5 * np.sin(2 * np.pi * 200 * t))):
         assert told(made(peak)) == []
     hot = np.clip(np.where(t > 0.5, 1.2, 0.5) * np.sin(2 * np.pi * 200 * t), -1, 1)
     (line,) = told(made(np.stack([0.1 * hot, hot], axis=1)))
-    assert line.startswith("2.wav: is clipped 600 times, first at 0.50 s (export it at a lower level")
+    assert line.startswith("3.wav: is clipped 600 times, first at 0.50 s (export it at a lower level")
     assert len(hear(made(hot, suffix="flac").audio, probe(made(hot, suffix="flac").audio)).clipped) == 600
 
 
@@ -155,6 +156,12 @@ def test_labels_of_one_recording_that_are_late(made):
     assert told(*exact, *late) == [f"4.wav: labels are 100 ms late on average; 2 more like it{fix}"]
     lines = told(*late, *late, *late, made(*plucks(20, -0.08, 7)))
     assert lines[0].startswith("labels are 100 ms late") and lines[1] == f"7.wav: labels are 80 ms early on average{fix}"  # noqa: PT018
+
+
+def test_annotators_who_disagree_are_told_by_recording(made):
+    tracks = [made(*plucks(20, late, seed)) for seed, late in enumerate([0.1, 0.1, 0.1, -0.1, -0.1])]
+    (line,) = told(*tracks)
+    assert line.startswith("0.wav: labels are 100 ms late on average; 4 more like it (")
 
 
 def test_statistics(made):

@@ -18,8 +18,8 @@ SILENCE = 10 ** (-90 / 20)
 """-90 dBFS; the lowest step of 16 bits is just below."""
 FULL_SCALE = 1 - 2**-15
 """The highest sample that 16 bits hold."""
-CLIPPED_RUN = 5
-"""Samples in a row at full scale; a low tone that is normalised has three of them where it peaks."""
+CLIPPED_SECONDS = 0.00015
+"""In a row at full scale; the lowest tone of a piano, normalised, is there for 0.11 ms where it peaks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Heard:
     mixdown: float
     """Level of the mean of the channels above :attr:`level`, dB: 0 for equal ones, -inf for opposite ones."""
     clipped: tuple[float, ...]
-    """Times at which :data:`CLIPPED_RUN` samples or more at full scale begin, seconds."""
+    """When runs of :data:`CLIPPED_SECONDS` or more at full scale begin, seconds."""
     hop: float
     silent: NDArray[np.bool_]
     """Whether what follows is digital silence, ``[hops]``."""
@@ -54,7 +54,8 @@ def hear(audio: Path, info: AudioInfo) -> Heard:
         whole = np.pad(size, ((0, -len(size) % onsets.hop), (0, 0)))
         peaks.append(whole.reshape(-1, onsets.hop * info.channels).max(axis=1))
         if size.max(initial=0.0) >= FULL_SCALE:
-            clipped += ((frames + _long_runs(size >= FULL_SCALE)) / info.sample_rate).tolist()
+            runs = _runs(size >= FULL_SCALE, max(3, math.ceil(CLIPPED_SECONDS * info.sample_rate)))
+            clipped += ((frames + runs) / info.sample_rate).tolist()
         frames += len(block)
     return Heard(
         level=_db(energy / max(1, frames)),
@@ -66,11 +67,11 @@ def hear(audio: Path, info: AudioInfo) -> Heard:
     )
 
 
-def _long_runs(full: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Where runs of at least :data:`CLIPPED_RUN` begin in any channel of ``[frames, channels]``, sorted."""
+def _runs(full: NDArray[np.bool_], shortest: int) -> NDArray[np.intp]:
+    """Where runs of at least ``shortest`` frames begin in any channel of ``[frames, channels]``, sorted."""
     edges = np.diff(full.astype(np.int8), axis=0, prepend=0, append=0)
     begins, ends = (np.argwhere(sign == edges.T) for sign in (1, -1))  # both sorted by channel, then by frame
-    return np.sort(begins[ends[:, 1] - begins[:, 1] >= CLIPPED_RUN, 1])
+    return np.sort(begins[ends[:, 1] - begins[:, 1] >= shortest, 1])
 
 
 def _db(power: float) -> float:
