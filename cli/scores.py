@@ -51,7 +51,10 @@ def _headline(values: Mapping[str, Any], kind: Kind) -> Table:
 
 
 def _classes(rows: Mapping[str, Any], kind: Kind) -> Table:
-    table = _table("class", *(title for title, _, _ in kind.scores.columns))
+    """Titles of two words take two lines, which leaves room for the names of the classes; longer ones are folded."""
+    titles = ["class", *(title.replace(" ", "\n") for title, _, _ in kind.scores.columns)]
+    lines = max(title.count("\n") for title in titles)
+    table = _table(*("\n" * (lines - title.count("\n")) + title for title in titles))
     for label, row in rows.items():
         table.add_row(label, *(_cell(row.get(part, {}), name) for _, part, name in kind.scores.columns))
     return table
@@ -63,7 +66,7 @@ def _cell(row: Mapping[str, Any], name: str) -> str:
 
 
 def _table(*columns: str) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if index else "left", no_wrap=bool(index))
+        table.add_column(column, justify="right" if index else "left", no_wrap=bool(index), overflow="fold")
     return table

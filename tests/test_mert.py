@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from small_backbones import build, mock_mert, tone
 from torch import nn
-from transformers import HubertModel
+from transformers import HubertModel, Wav2Vec2FeatureExtractor
 
 from etude.adapters.backbones import mert
 from etude.adapters.backbones._parts.constant_q import ConstantQ
@@ -161,3 +161,43 @@ def test_mert_config_that_does_not_fit(tmp_path, change, message):
     with pytest.raises(UserError, match=message) as caught:
         build("mert", tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def with_preprocessor(folder, **fields):
+    """Weights in ``folder`` with the file that transformers' own extractor writes."""
+    if not (folder / "config.json").exists():
+        mock_mert(folder, build("mert", window=1.0).model, old=False)
+    Wav2Vec2FeatureExtractor(**{"sampling_rate": 24_000, "do_normalize": True, **fields}).save_pretrained(folder)
+    return folder
+
+
+def test_normalisation_of_the_weights_is_read_and_a_choice_of_the_recipe_wins(tmp_path):
+    bare = build("mert", mock_mert(tmp_path, build("mert", window=1.0).model, old=False), window=1.0)
+    same = build("mert", with_preprocessor(tmp_path), window=1.0)
+    assert (same.normalize, same.fingerprint(), same.preparation()) == (True, bare.fingerprint(), bare.preparation())
+    with_preprocessor(tmp_path, do_normalize=False)
+    with pytest.raises(UserError) as caught:
+        build("mert", tmp_path, window=1.0)
+    assert str(caught.value) == (
+        f"{tmp_path}, preprocessor_config.json: says do_normalize false, the default here is true "
+        "(choose: backbone.normalize=false, as the weights were trained, or the default)"
+    )
+    for chosen in (False, True):  # such as the recipe of an adapter says, always
+        found = build("mert", tmp_path, window=1.0, normalize=chosen)
+        assert (found.normalize, found.fingerprint()) == (chosen, bare.fingerprint())
+
+
+def test_rate_of_the_weights(tmp_path):
+    fields = json.loads((with_preprocessor(tmp_path, sampling_rate=16_000) / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**fields, "sample_rate": 24_000}))
+    with pytest.raises(
+        UserError, match=r"preprocessor_config\.json: says 16000 Hz, config\.json 24000 Hz \(download both again\)"
+    ):
+        build("mert", tmp_path, window=1.0)
+    (tmp_path / "config.json").write_text(json.dumps({key: value for key, value in fields.items() if key != "sample_rate"}))
+    assert build("mert", tmp_path, window=1.0).sample_rate == 16_000
+    (tmp_path / "preprocessor_config.json").unlink()
+    assert build("mert", tmp_path, window=1.0).sample_rate == 24_000
+    (tmp_path / "preprocessor_config.json").write_text("{")
+    with pytest.raises(UserError, match="is not valid JSON"):
+        build("mert", tmp_path, window=1.0)

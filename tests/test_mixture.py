@@ -267,8 +267,8 @@ def test_errors_carry_their_place_in_the_list(recipe, override, message):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("data=[]", "recipe: data: names no data set (known: gtzan, "),
-        ("data=[{}]", "recipe: data.0.name: is missing (one of gt"),
+        ("data=[]", "recipe: data: names no data set (known: cbf, "),
+        ("data=[{}]", "recipe: data.0.name: is missing (one of cbf, "),
     ],
 )
 def test_lists_without_a_data_set(recipe, override, message):

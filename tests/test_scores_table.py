@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+from rich.cells import cell_len
+
 from etude.cli.scores import MOST_CLASSES, print_scores
 
 
@@ -47,8 +50,22 @@ def test_what_is_scored_twice_has_a_named_row_each(capsys):
         "frame F1 micro macro event F1 micro macro",
         "before post-processing 0.500 0.625 0.750 0.875",
         "after post-processing 0.000 0.125 0.250 0.375",
-        "class frame F1 event F1 precision recall events found correct",
+        "frame event",
+        "class F1 F1 precision recall events found correct",
         "bend 0.750 0.500 0.250 1.000 7 28 6",
     ]
     print_scores({"technique": {**values, "per_class": {}}}, "x")
     assert "post-processing" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["upward_portamento", "huazhi/guazou/lianmo/liantuo", "x" * 90, "\u6ed1\u97f3" * 20])
+def test_names_of_classes_are_whole_in_80_columns(name, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    row = {"f1": 0.5, "precision": 0.25, "recall": 1.0, "ref": 12345, "est": 12345, "tp": 12345}
+    print_scores({"technique": {"per_class": {name: {"frame": row, "event": row}, "bend": {"frame": row, "event": row}}}}, "x")
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(cell_len, lines)) <= 80
+    first = next(index for index, line in enumerate(lines) if "12345" in line)
+    last = next(index for index, line in enumerate(lines) if line.startswith(" bend"))
+    assert "".join(line.split()[0] for line in lines[first:last]) == name
+    assert lines[first].split()[1:] == ["0.500", "0.500", "0.250", "1.000", "12345", "12345", "12345"]

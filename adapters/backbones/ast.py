@@ -7,7 +7,6 @@ steps per second. Trained to tag 10-s clips of AudioSet, whose 527 classes :meth
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -27,7 +26,15 @@ from etude.adapters.backbones._parts.kaldi_fbank import (
     KaldiFilterbank,
     as_audioset,
 )
-from etude.adapters.backbones._parts.weights import find_licence, load_config, load_into, load_tensors, random_size, seeded
+from etude.adapters.backbones._parts.weights import (
+    find_licence,
+    load_config,
+    load_into,
+    load_preprocessor,
+    load_tensors,
+    random_size,
+    seeded,
+)
 from etude.adapters.errors import UserError
 
 SIZES: dict[str, dict[str, Any]] = {
@@ -249,12 +256,7 @@ def _load(weights: str, revision: str | None) -> tuple[ASTForAudioClassification
 
 
 def _check_normalisation(weights: str, revision: str | None) -> None:
-    try:
-        stored = load_config(weights, revision, "preprocessor_config.json") or {}
-    except UserError:
-        if Path(weights).is_dir():
-            raise
-        return  # offline, and the rest was cached without it
+    stored = load_preprocessor(weights, revision)
     used = stored.get("mean", MEAN), stored.get("std", DEVIATION)
     if used != (MEAN, DEVIATION):
         raise UserError(

@@ -6,6 +6,7 @@ configuration; the Python files that its checkpoints carry are never run.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -16,7 +17,15 @@ from transformers import HubertConfig, HubertModel
 
 from etude.adapters.backbones import Backbone, BackboneConfig, standardize
 from etude.adapters.backbones._parts.constant_q import FRAMES_PER_SECOND, ConstantQ
-from etude.adapters.backbones._parts.weights import find_licence, load_config, load_into, load_tensors, random_size, seeded
+from etude.adapters.backbones._parts.weights import (
+    find_licence,
+    load_config,
+    load_into,
+    load_preprocessor,
+    load_tensors,
+    random_size,
+    seeded,
+)
 from etude.adapters.errors import Problem, UserError
 
 SIZES: dict[str, dict[str, Any]] = {
@@ -77,7 +86,8 @@ class MertConfig(BackboneConfig):
     format, ``random:tiny|nano|95M|330M``."""
 
     normalize: bool = True
-    """Zero-mean, unit-variance waveform per window, over its real samples only."""
+    """Zero-mean, unit-variance waveform per window, over its real samples only; to be chosen where the ``do_normalize`` of the
+    weights' ``preprocessor_config.json`` is not this default."""
 
 
 class Mert(Backbone):
@@ -102,6 +112,7 @@ class Mert(Backbone):
                 self.model = HubertModel(hubert_config(SIZES[size]))
         else:
             self.model, self.sample_rate, self.revision = _load(config.weights, config.revision)
+            _check_normalisation(config)
         shape = self.model.config
         hop = math.prod(shape.conv_stride)
         deepnorm, cqt, bins = (getattr(shape, key, default) for key, default in OPTIONS.items())
@@ -168,11 +179,23 @@ def hubert_config(fields: dict[str, Any], masked: bool = True) -> HubertConfig:
     )
 
 
+def _check_normalisation(config: MertConfig) -> None:
+    """Raise :class:`UserError` where the weights were trained on audio prepared otherwise, and the recipe leaves it at that."""
+    own = load_preprocessor(config.weights, config.revision).get("do_normalize", config.normalize)
+    if own != config.normalize and "normalize" not in config.model_fields_set:
+        raise UserError(
+            f"says do_normalize {json.dumps(own)}, the default here is {json.dumps(config.normalize)}",
+            where=f"{config.weights}, preprocessor_config.json",
+            fix=f"choose: backbone.normalize={json.dumps(own)}, as the weights were trained, or the default",
+        )
+
+
 def _load(weights: str, revision: str | None) -> tuple[HubertModel, int, str | None]:
     """Model, sample rate in Hz and Hub commit. Raises :class:`UserError`."""
     stored = load_config(weights, revision)
     if stored is None:
         raise UserError("has no config.json", where=weights, fix="copy the one that belongs to these weights into the folder")
+    own_rate = load_preprocessor(weights, revision).get("sampling_rate")
     tensors, commit = load_tensors(weights, revision, prefixes=("hubert.", "model.", ""))
     tensors = {_current(name): tensor for name, tensor in tensors.items() if not name.startswith("feature_extractor_cqt.")}
     try:
@@ -184,10 +207,13 @@ def _load(weights: str, revision: str | None) -> tuple[HubertModel, int, str | N
                 channels = config.conv_dim[-1] + stored.get("feature_extractor_cqt_bins", OPTIONS["feature_extractor_cqt_bins"])
                 wider = hubert_config({**fields, "conv_dim": [*config.conv_dim[:-1], channels]})
                 model.feature_projection = type(model.feature_projection)(wider)
-        sample_rate = int(stored.get("sample_rate", 24000))
+        sample_rate = int(stored.get("sample_rate", own_rate or 24000))
     except Exception as error:  # whichever check of transformers or torch a nonsensical value meets first
         reason = str(error).strip().splitlines()[-1].strip() if str(error) else type(error).__name__
         raise UserError(f"config.json does not describe a HuBERT: {reason}", where=weights, fix="download it again") from None
+    if own_rate not in (None, sample_rate):
+        what = f"says {own_rate} Hz, config.json {sample_rate} Hz"
+        raise UserError(what, where=f"{weights}, preprocessor_config.json", fix="download both again")
     _check_options(config, sample_rate, weights)
     load_into(model, tensors, weights)
     return model, sample_rate, commit

@@ -64,6 +64,19 @@ def load_config(weights: str, revision: str | None = None, name: str = "config.j
     return config
 
 
+def load_preprocessor(weights: str, revision: str | None = None) -> dict[str, Any]:
+    """How audio is prepared for ``weights`` (``preprocessor_config.json``), empty where nothing says so.
+
+    Raises :class:`UserError` for a file of a folder that cannot be read.
+    """
+    try:
+        return load_config(weights, revision, "preprocessor_config.json") or {}
+    except UserError:
+        if Path(weights).is_dir():
+            raise
+        return {}  # offline, and the rest was cached without it
+
+
 def load_into(model: nn.Module, tensors: Mapping[str, Tensor], weights: str) -> None:
     """Give ``model`` (it may be on the meta device) its ``tensors``, in the model's precision.
 
