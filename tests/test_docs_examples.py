@@ -57,6 +57,13 @@ train: {{epochs: 2, batch_size: 4, overlap: 0.5, precision: fp32}}
     lines = [line.split() for line in Path("test0.lab").read_text().splitlines()]
     assert len(lines) == events
     assert all(0 <= float(start) < float(end) and label in ("tone", "buzz") for start, end, label in lines)
+    converted = CliRunner().invoke(app, ["convert", "test0.lab", "test0.csv"])
+    assert converted.exit_code == 0, converted.output
+    rows = [row.split(",") for row in Path("test0.csv").read_text().splitlines()[1:]]
+    assert [row[:3] for row in rows] == lines
+    Path("wrong.lab").write_text("0 1 tone\nx\n")
+    wrong = CliRunner().invoke(app, ["convert", "wrong.lab", "wrong.csv"])
+    assert (wrong.exit_code, wrong.stderr.startswith("error: wrong.lab:2: has no start, end and label")) == (2, True)
 
     from count import count
 

@@ -85,7 +85,7 @@ def test_a_question_names_the_tiers(made, names):
     (problem,) = refused(path)
     what = "an ELAN file" if path.suffix == ".eaf" else "a TextGrid"
     question = f"looks like {what} with the tiers '{names[0]}' and '{names[1]}', which holds the techniques?"
-    assert problem == f"FILE: {question} (set data.tiers, as in {{technique: {names[0]}}})"
+    assert problem == f"FILE: {question} (set data.tiers, as in {{technique: {names[0]}}}, or --tiers technique={names[0]})"
 
 
 def test_a_user_says_which_tier_holds_what(made):

@@ -55,11 +55,12 @@ def parse_table(path: Path) -> Table:
         width = len(table.header)
         for cells in lines:
             row = [cell.strip() for cell in cells]
-            if any(row[width:]):
+            if len(row) > width and any(row[width:]):
                 what = f"has {len(row)} cells, but the header has {width}"
                 table.problems.append(Problem(what, f":{lines.line_num}", "quote cells that contain a comma"))
             elif any(row):
-                table.rows.append((lines.line_num, dict(zip(table.header, row + [""] * (width - len(row)), strict=False))))
+                row += [""] * (width - len(row))
+                table.rows.append((lines.line_num, dict(zip(table.header, row, strict=False))))
     except csv.Error as error:
         raise UserError(f"is not a CSV file: {error}", fix="save it as a UTF-8 CSV") from None
     if mark in SEPARATORS and "," in text:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from etude.adapters import registry
@@ -68,20 +68,14 @@ def contents(tiers: Sequence[Tier], how: Reading, what: str) -> Contents:
     twice = [own for own in roles.values() if len({group for group, _ in own}) < len(own)]
     if twice or (unread and not roles[kind.label]):
         asked = f"looks like {what} with the tiers {listed(tier.name for tier in filled)}, which holds the {kind.label}s?"
-        raise UserError(asked, fix=f"set data.tiers, as in {{{kind.label}: {filled[0].name}}}")
+        first = filled[0].name
+        raise UserError(asked, fix=f"set data.tiers, as in {{{kind.label}: {first}}}, or --tiers {kind.label}={first}")
     found = Contents(problems=[problem for tier in filled if id(tier) in read for problem in tier.problems])
     if unread:
         found.notices.append(Problem(f"has {listed(unread)}, not read", fix="name it in data.tiers if it matters"))
     for group in dict.fromkeys(group for own in roles.values() for group, _ in own):
-        marks: list[Placed] = []
-        for role, own in roles.items():
-            for tier in (tier for its, tier in own if its == group):
-                values = tier.marks if role == kind.label else _valued(tier, role, found.problems)
-                marks, alone = joined(marks, values)
-                if marks and 0 < alone < len(marks):
-                    what = f"has {alone} of {len(values)} marks of the tier '{tier.name}' at times of their own"
-                    found.notices.append(Problem(what, fix="check that each is a record of its own"))
-        found.entries += [Entry(kind.cells(mark), place) for mark, place in marks]
+        by_role = {role: tier for role, own in roles.items() for its, tier in own if its == group}
+        found.entries += [Entry(kind.cells(mark), place) for mark, place in _records(by_role, kind, found)]
     for name, others in kinds.items():
         found.entries += [Entry(kind_of(name).cells(mark), place, name) for tier in others for mark, place in tier.marks]
     return found
@@ -124,6 +118,18 @@ def _role(tier: Tier, kind: Kind, alone: bool) -> str | None:
     texts = [mark.text for mark, _ in tier.marks if mark.text and mark.pitch is None]
     pitches = kind.pitched and texts and all(pitch.of_text(text) is not None for text in texts)
     return "pitch" if pitches else kind.label
+
+
+def _records(by_role: Mapping[str, Tier], kind: Kind, found: Contents) -> list[Placed]:
+    """The records that tiers hold together; what is doubtful about them is told to ``found``."""
+    marks: list[Placed] = []
+    for role, tier in by_role.items():
+        values = tier.marks if role == kind.label else _valued(tier, role, found.problems)
+        marks, alone = joined(marks, values)
+        if 0 < alone < len(marks):
+            what = f"has {alone} of {len(values)} marks of the tier '{tier.name}' at times of their own"
+            found.notices.append(Problem(what, fix="check that each is a record of its own"))
+    return marks
 
 
 def _valued(tier: Tier, role: str, problems: list[Problem]) -> list[Placed]:
