@@ -35,31 +35,18 @@ class Audacity(Format):
         """See :class:`Format`. Of a band of frequencies, the pitch is the geometric mean; numbers at the ends of labels are
         pitches if every label has one."""
         found, kind = Contents(), kind_of(how.kind)
-        marks: list[tuple[Mark, str]] = []
-        text = read_text(path)
-        for line, content in enumerate(text.split("\n"), start=1):
-            first, second, label = [*content.removeprefix(BAND).split("\t", 2), "", ""][:3]
-            one, other = (to_number(cell.replace(",", ".")) for cell in (first, second))
-            if one is None or other is None:
-                what = f"has no two times: {content[:60]!r}"
-                found.problems += [Problem(what, f":{line}", "correct or remove it")] if content.strip() else []
-            elif not content.startswith(BAND):
-                marks.append((Mark(one, other, label.strip()), f":{line}"))
-            elif marks and one > 0 < other:  # a band that is open to one side has -1 there
-                marks[-1] = replace(marks[-1][0], pitch=pitch.of_hz(math.sqrt(one) * math.sqrt(other))), marks[-1][1]
         others = [other for other in map(kind_of, registry.names("annotations")) if _prefix(other) and other is not kind]
         own = []
-        for mark, place in marks:
+        for mark, place in _labels(read_text(path), found.problems):
             if its := next((other for other in others if mark.text.startswith(_prefix(other))), None):
-                cells = its.cells(replace(mark, text=mark.text.removeprefix(_prefix(its))))
-                found.entries.append(Entry(cells, place, its.name))
+                found.entries.append(Entry(its.cells(_without(mark, _prefix(its))), place, its.name))
             else:
                 own.append((mark, place))
-        if _prefix(kind) and (named := [pair for pair in own if pair[0].text.startswith(_prefix(kind))]):
-            if len(named) < len(own):
-                what = f"has {len(own) - len(named)} labels without '{_prefix(kind)}', not read"
-                found.notices.append(Problem(what, fix=f"put '{_prefix(kind)}' before what is one of the {kind.name}"))
-            own = [(replace(mark, text=mark.text.removeprefix(_prefix(kind))), place) for mark, place in named]
+        named = [(_without(mark, _prefix(kind)), place) for mark, place in own if mark.text.startswith(_prefix(kind))]
+        if 0 < len(named) < len(own):
+            what = f"has {len(own) - len(named)} labels without '{_prefix(kind)}', not read"
+            found.notices.append(Problem(what, fix=f"put '{_prefix(kind)}' before what is one of the {kind.name}"))
+        own = named or own
         if kind.pitched and (pitched := _with_pitches([mark for mark, _ in own], how)):
             own = [(mark, place) for mark, (_, place) in zip(pitched, own, strict=True)]
             found.notices.append(Problem("is read with pitches at the ends of the labels", fix="check that it is so"))
@@ -84,6 +71,27 @@ class Audacity(Format):
 def _prefix(kind: Kind) -> str:
     """What tells the labels of other kinds from notes."""
     return "" if kind.pitched else f"{kind.name}: "
+
+
+def _without(mark: Mark, prefix: str) -> Mark:
+    return replace(mark, text=mark.text.removeprefix(prefix))
+
+
+def _labels(text: str, problems: list[Problem]) -> list[tuple[Mark, str]]:
+    """The labels in the lines of a file, each with its place; other lines are ``problems``."""
+    found: list[tuple[Mark, str]] = []
+    for line, content in enumerate(text.split("\n"), start=1):
+        first, second, label = [*content.removeprefix(BAND).split("\t", 2), "", ""][:3]
+        one, other = to_number(first), to_number(second)
+        if one is None or other is None:
+            what = f"has no two times: {content[:60]!r}"
+            problems += [Problem(what, f":{line}", "correct or remove it")] if content.strip() else []
+        elif not content.startswith(BAND):
+            found.append((Mark(one, other, label.strip()), f":{line}"))
+        elif found and one > 0 < other:  # a band that is open to one side has -1 there
+            mark, place = found[-1]
+            found[-1] = replace(mark, pitch=pitch.of_hz(math.sqrt(one) * math.sqrt(other))), place
+    return found
 
 
 def _with_pitches(marks: Sequence[Mark], how: Reading) -> list[Mark]:

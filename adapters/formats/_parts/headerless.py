@@ -12,7 +12,7 @@ TOLERANCE = 0.001
 
 def is_labels(text: str) -> bool:
     """Whether a file that begins with ``text`` has two times in its first line, and perhaps a label, separated by tabs."""
-    cells = text.partition("\n")[0].replace(",", ".").split("\t")
+    cells = text.partition("\n")[0].split("\t")
     return len(cells) > 1 and None not in map(to_number, cells[:2]) and not is_notes(text)
 
 
