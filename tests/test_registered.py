@@ -155,7 +155,7 @@ def test_a_data_set_tells_what_is_missing_and_never_raises(name, tmp_path, monke
 @pytest.mark.parametrize("name", packaged())
 def test_a_packaged_recipe_is_sound(name, monkeypatch):
     monkeypatch.setenv("ETUDE_SHARED", "DIR")
-    text, _ = read_recipe(name)
+    text = read_recipe(name).text
     load = load_pretrain_recipe if task_of(name) == "pretraining" else load_recipe
     recipe = load(name)
     assert load(name).dump() == recipe.dump()
