@@ -120,7 +120,7 @@ def test_predicted_files(tagger, both, table, tmp_path):
     assert layer.namespace == "tag_open"
     assert [(o.time, o.duration, o.value) for o in layer] == [(0, 1, "tuba")]
     succeed("predict", tagger, take, "--to", "audacity", "--out", tmp_path, "--plot")
-    assert (tmp_path / "tuba9.txt").read_text() == "0.000000\t1.000000\ttuba\n"
+    assert (tmp_path / "tuba9.txt").read_text() == "0.000000\t1.000000\ttags: tuba\n"
     assert Image.open(tmp_path / "tuba9.png").size == (1600, 900)
     succeed("predict", both, take, "--to", "json", "--out", tmp_path, "--force")
     assert json.loads((tmp_path / "tuba9.json").read_text())["tags"][0]["tag"] == "tuba"
@@ -128,7 +128,7 @@ def test_predicted_files(tagger, both, table, tmp_path):
 
 def test_a_format_of_notes_refuses_an_adapter_that_finds_none(tagger, both, table, tmp_path):
     take = table.parent / "tuba9.wav"
-    what = "tagger: finds tags of whole recordings, which midi cannot hold (choose another format: audacity, jams, json)"
+    what = "tagger: finds tags of whole recordings, which midi cannot hold (choose another format: audacity, elan, jams, json, textgrid)"
     assert errors("predict", tagger, take, table.parent, "--to", "midi", "--out", tmp_path) == [what]
     assert list(tmp_path.iterdir()) == []
     code, out, err = adapt("predict", both, take, "--to", "midi", "--out", tmp_path)
@@ -146,7 +146,7 @@ def test_exporting_tags_alone_to_a_format_of_notes(tmp_path):
         export(Annotation(tags=[Tag("x")]), tmp_path / "out.mid", "midi", **where)
     export(Annotation(tags=()), tmp_path / "out.csv", "csv", **where)
     export(Annotation(tags=[Tag("b\tc"), Tag("a")]), tmp_path / "out.txt", "audacity", **where)
-    assert (tmp_path / "out.txt").read_text() == "0.000000\t2.000000\ta, b c\n"
+    assert (tmp_path / "out.txt").read_text() == "0.000000\t2.000000\ttags: a\n0.000000\t2.000000\ttags: b c\n"
     export(Annotation(tags=[Tag("a")]), tmp_path / "out.json", "json", **where)
     assert json.loads((tmp_path / "out.json").read_text())["tags"] == [{"tag": "a", "confidence": None}]
 

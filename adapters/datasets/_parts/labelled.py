@@ -137,7 +137,8 @@ class LabelledFiles(Dataset):
             what = f"{listed(words)} differ only in case, spaces or Unicode form"
             fix = "write one of them everywhere, or map them in data.labels"
             found.problems.append(Problem(what, f"data set '{config.name}'", fix))
-        self._classes = {kind: given for kind, given in (("notes", names), ("tags", tags)) if given}
+        annotated = {kind for track in found.tracks for kind in track.annotation}
+        self._classes = {kind: given for kind, given in (("notes", names), ("tags", tags)) if given and kind in annotated}
         if found.tracks and not (self._classes or found.problems or problems):
             found.problems.append(Problem("no recording has an event or a tag", f"data set '{config.name}'", "annotate some"))
         self.notices += [*counted(found.notices), *doubled(found.tracks)]
