@@ -128,7 +128,10 @@ def test_predicted_files(tagger, both, table, tmp_path):
 
 def test_a_format_of_notes_refuses_an_adapter_that_finds_none(tagger, both, table, tmp_path):
     take = table.parent / "tuba9.wav"
-    what = "tagger: finds tags of whole recordings, which midi cannot hold (choose another format: audacity, elan, jams, json, textgrid)"
+    what = (
+        "tagger: finds tags of whole recordings, which midi cannot hold "
+        "(choose another format: audacity, elan, jams, json, textgrid)"
+    )
     assert errors("predict", tagger, take, table.parent, "--to", "midi", "--out", tmp_path) == [what]
     assert list(tmp_path.iterdir()) == []
     code, out, err = adapt("predict", both, take, "--to", "midi", "--out", tmp_path)
