@@ -48,10 +48,10 @@ def test_mistakes_in_a_recipe_are_found_before_anything_is_written(recipe_file, 
     assert not run.exists()
 
 
-@pytest.mark.parametrize(("name", "what"), [("nope.yaml", r"no such recipe \(known: .*demo"), (".", "holds no recording")])
-def test_a_recipe_that_does_not_exist(name, what, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("name", "expected"), [("nope.yaml", r"no such recipe \(known: .*demo"), (".", "holds no recording")])
+def test_a_recipe_that_does_not_exist(name, expected, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert re.match(f".*: {what}", errors("train", name)[0])
+    assert re.match(f".*: {expected}", errors("train", name)[0])
     assert list(tmp_path.iterdir()) == []
 
 
