@@ -45,7 +45,7 @@ def read_recipe(path: str | Path) -> Source:
     """
     file = Path(path)
     folder: Path | None = file.parent
-    if os.path.isdir(file):
+    if os.path.isdir(file) and str(path) not in packaged():
         from etude.adapters.recipe.starter import starter
 
         return Source(starter(file).text, str(path), None)
