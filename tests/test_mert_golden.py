@@ -1,6 +1,6 @@
 """MERT against numbers that the original program gave on tiny random weights, and the tensors of the released models.
 
-The numbers lie in ``golden`` of the folder ``ETUDE_SHARED``; without it nothing is tested here.
+The numbers lie in ``golden`` of the folder ``ETUDE_SHARED`` (``../shared`` by default); without it nothing is tested here.
 """
 
 import json
@@ -14,7 +14,7 @@ from transformers import HubertModel
 
 from etude.adapters.backbones import mert
 
-GOLDEN = Path(os.environ.get("ETUDE_SHARED", "nowhere")) / "golden"
+GOLDEN = Path(os.environ.get("ETUDE_SHARED", Path(__file__).parents[2] / "shared")) / "golden"
 pytestmark = pytest.mark.skipif(not GOLDEN.is_dir(), reason="needs golden numbers in ETUDE_SHARED")
 
 

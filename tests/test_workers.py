@@ -28,8 +28,6 @@ def start_work(folder, refuse=False):
 
 
 def do(folder, item):
-    import torch
-
     number, action = item
     if action == "die":
         os.kill(os.getpid(), signal.SIGKILL)
@@ -44,7 +42,13 @@ def do(folder, item):
     if action == "for ever":
         (folder / f"{os.getpid()}.waits").touch()
         time.sleep(600)
-    return number, os.getpid(), torch.get_num_threads()
+    return number, os.getpid(), threads() if action == "threads" else 0
+
+
+def threads():
+    import torch
+
+    return torch.get_num_threads()
 
 
 def failed(item, problems):
@@ -82,8 +86,14 @@ def test_results_keep_the_order_of_the_items_and_each_process_starts_once(tmp_pa
     assert [result[0] for result in results] == list(range(6))
     assert {result[1] for result in results} == {int(path.stem) for path in tmp_path.glob("*.started")}
     assert len({result[1] for result in results} - {os.getpid()}) == 2
-    assert {result[2] for result in results} == {1}
     assert not multiprocessing.active_children()
+
+
+def test_processes_share_the_cores(tmp_path):
+    jobs = len(os.sched_getaffinity(0))
+    before = os.environ.get("OMP_NUM_THREADS")
+    assert [result[2] for result in run(tmp_path, "threads", jobs=jobs)] == [1]
+    assert os.environ.get("OMP_NUM_THREADS") == before
 
 
 def test_a_process_that_ends_costs_its_item_only(tmp_path):

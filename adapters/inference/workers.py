@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import pickle
 import signal
-from collections.abc import Callable, Generator, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -24,6 +24,8 @@ Failed = Callable[[Item, tuple[Problem, ...]], Result]
 Outcome = tuple[Any, tuple[Problem, ...]]
 """A result, or ``None`` and why there is none."""
 
+THREADS = "OMP_NUM_THREADS"
+"""What torch and the libraries of numpy take the number of their threads from."""
 AHEAD = 64
 """Items per process that are done before one that takes long, whose result comes first: memory does not grow further."""
 
@@ -74,8 +76,9 @@ class _Worker:
     def __init__(self, start: bytes, jobs: int) -> None:
         context = get_context("spawn")  # a fork would inherit the locks of torch's threads
         self.connection, other = context.Pipe()
-        self.process = context.Process(target=_serve, args=(other, start, jobs), daemon=True)
-        self.process.start()
+        self.process = context.Process(target=_serve, args=(other, start), daemon=True)
+        with _threads(jobs):
+            self.process.start()
         other.close()  # or nobody would notice that the process has ended
         self.ready = False
 
@@ -142,12 +145,24 @@ def _in_processes(
             worker.end()
 
 
-def _serve(connection: Connection, start: bytes, jobs: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes; the first one ends the others
-    import torch
-
+@contextmanager
+def _threads(jobs: int) -> Iterator[None]:
+    """Processes that start in the block compute with a share of the cores; libraries read it when they are first imported."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(max(1, min(torch.get_num_threads(), cores // jobs)))
+    before = os.environ.get(THREADS)
+    allowed = int(before) if before and before.isdecimal() else cores
+    os.environ[THREADS] = str(max(1, min(allowed, cores // jobs)))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[THREADS]
+        else:
+            os.environ[THREADS] = before
+
+
+def _serve(connection: Connection, start: bytes) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes; the first one ends the others
     try:
         work = pickle.loads(start)()
     except UserError as error:
