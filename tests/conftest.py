@@ -67,6 +67,14 @@ train: {{epochs: 3, batch_size: 4, lr: 5.0e-3, overlap: 0.5, precision: fp32}}
 """
 
 
+LONGEST = ("test_distributed.py", "test_engine.py", "test_plugin.py", "test_predict_tables.py", "test_feature_store.py")
+
+
+def pytest_collection_modifyitems(items):
+    """Long tests go first: at the end, processes take over short ones from each other, and none is waited for."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 @pytest.fixture(scope="session")
 def toy_root(tmp_path_factory):
     root = tmp_path_factory.mktemp("toy")

@@ -11,7 +11,6 @@ from typing import Any
 
 from rich.console import Console
 
-from etude.adapters.inference.plot import plot_training
 from etude.adapters.progress import Bars
 from etude.adapters.storage.atomic import replace_file
 
@@ -59,6 +58,8 @@ class Reporter:
             partial.write_text("".join(json.dumps(item) + "\n" for item in history), encoding="utf-8")
         self._log(row)
         if "metric" in row:
+            from etude.adapters.inference.plot import plot_training
+
             plot_training(history, self.run / "training.png")
 
     def _log(self, row: dict[str, Any]) -> None:

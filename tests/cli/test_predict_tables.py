@@ -177,7 +177,7 @@ def test_ctrl_c_leaves_what_is_done_and_skip_existing_goes_on(tagger, take, tmp_
         text=True,
     )
     try:
-        while not (tmp_path / "out/tags.csv").exists():
+        while not ((tmp_path / "out/tags.csv").exists() and rows(tmp_path / "out/tags.csv")):
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.02)
         os.killpg(process.pid, signal.SIGINT)
