@@ -1,7 +1,6 @@
 """The training loop: it learns, repeats itself, resumes, stops early and stays small in memory."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -160,18 +159,17 @@ def test_an_epoch_takes_the_next_view_of_every_window(toy_recipe, tmp_path, monk
     assert len({next(iter(by_epoch[0])) for by_epoch in views.values()}) == 3, "not all windows are in the same view at once"
 
 
-def test_mixed_precision_trains_as_single_precision_does(toy_recipe, tmp_path):
+def test_mixed_precision_trains_as_single_precision_does(toy_recipe, tmp_path, monkeypatch):
     """Frozen states are computed in it as well, and kept apart from the others."""
-    losses = {}
-    for precision in ("fp32", "bf16"):
-        recipe = tmp_path / f"{precision}.yaml"
-        recipe.write_text(toy_recipe(LORA, f"train.precision={precision}", "train.epochs=2").dump())
-        arguments = ["train", str(recipe), "--run", str(tmp_path / precision), "--out", str(tmp_path / f"{precision}-adapter")]
-        environment = os.environ | {"ETUDE_CACHE": str(tmp_path / "cache")}
-        # Accelerate knows one precision per process.
-        done = subprocess.run([*ADAPT, *arguments], env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr[-2000:]
-        losses[precision] = [row["train_loss"] for row in history(tmp_path / precision)]
+    monkeypatch.setenv("ETUDE_CACHE", str(tmp_path / "cache"))
+    recipes = {name: toy_recipe(LORA, f"train.precision={name}", "train.epochs=2") for name in ("fp32", "bf16")}
+    engine.train(recipes["fp32"], tmp_path / "fp32", tmp_path / "fp32-adapter")
+    # Accelerate knows one precision per process.
+    (tmp_path / "bf16.yaml").write_text(recipes["bf16"].dump())
+    arguments = ["train", tmp_path / "bf16.yaml", "--run", tmp_path / "bf16", "--out", tmp_path / "bf16-adapter"]
+    done = subprocess.run([*ADAPT, *map(str, arguments)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    losses = {name: [row["train_loss"] for row in history(tmp_path / name)] for name in recipes}
     assert losses["bf16"] == pytest.approx(losses["fp32"], rel=0.02)
     assert losses["bf16"] != losses["fp32"]
     assert len(list((tmp_path / "cache" / "features").glob("*/about.json"))) == 2 * 3

@@ -87,7 +87,7 @@ def test_ranking_precision_is_scikit_learns(pair):
     assert label_ranking_average_precision(truth, values) == pytest.approx(expected, abs=1e-12)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=80)
 @given(cells())
 def test_f1_and_accuracy_are_scikit_learns(pair):
     truth, values = pair
