@@ -38,7 +38,7 @@ def init(
         writer.writeheader()
         writer.writerows(rows)
     with replace_file(target) as partial:
-        partial.write_text(starter(folder).text, encoding="utf-8")
+        partial.write_text(starter(folder).text(target.parent), encoding="utf-8")
     for notice in found.dataset.notices:
         typer.echo(f"notice: {notice}", err=True)
     if quiet():

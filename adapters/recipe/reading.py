@@ -48,7 +48,7 @@ def read_recipe(path: str | Path) -> Source:
     if os.path.isdir(file) and str(path) not in packaged():
         from etude.adapters.recipe.starter import starter
 
-        return Source(starter(file).text, str(path), None)
+        return Source(starter(file).text(), str(path), None)
     if not os.path.isfile(file):
         known = packaged()
         if file.stem not in known or (file.parent != Path() and file.parent.name != "recipes"):

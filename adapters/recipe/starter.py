@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,11 +35,24 @@ INSTRUMENTS = frozenset(
 
 @dataclass(frozen=True)
 class Starter:
-    """A recipe as YAML, its name, and its data set, which has been read."""
+    """The fields of a recipe, the first lines of its file, and its data set, which has been read."""
 
-    name: str
-    text: str
+    recipe: dict[str, Any]
+    header: str
     dataset: Dataset
+
+    @property
+    def name(self) -> str:
+        """That of the recipe."""
+        return str(self.recipe["name"])
+
+    def text(self, place: Path | None = None) -> str:
+        """The recipe as YAML; one that is to lie in the folder ``place`` finds its data from there."""
+        data = self.recipe["data"]
+        field = "notes" if "notes" in data else "root"
+        if place is not None and not os.path.isabs(data[field]):
+            data = {**data, field: Path(os.path.relpath(data[field], place)).as_posix()}
+        return self.header + yaml.safe_dump({**self.recipe, "data": data}, sort_keys=False, allow_unicode=True)
 
     def rows(self) -> list[dict[str, str]]:
         """What stands in the folder, as the rows of a manifest or of a table of notes."""
@@ -92,7 +106,7 @@ def starter(folder: Path, data: dict[str, Any] | None = None) -> Starter:
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", folder.absolute().name).strip("-._") or "mine"
     recipe = {**recipes[0], "name": name, "data": data, "heads": heads}
     header = f"# {_found(tracks)} in {folder.name}: a recipe to start from.\n#\n#   adapt train {name}.yaml\n#\n"
-    return Starter(name, header + yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True), dataset)
+    return Starter(recipe, header, dataset)
 
 
 def _found(tracks: list[Track]) -> str:

@@ -52,6 +52,14 @@ def test_init_writes_a_manifest_and_a_recipe_that_says_the_same_as_the_folder(ta
     }
 
 
+def test_a_recipe_elsewhere_finds_the_folder_from_there(takes, monkeypatch):
+    monkeypatch.chdir(takes.parent)
+    (takes.parent / "recipes").mkdir()
+    succeed("data", "init", takes.name, "--recipe", "recipes/mine.yaml")
+    monkeypatch.chdir("/")
+    assert build_dataset(load_recipe(takes.parent / "recipes" / "mine.yaml")).check()[1] == []
+
+
 def test_what_is_there_is_not_replaced_unless_asked_for(takes):
     succeed("data", "init", takes)
     (takes / "manifest.csv").write_text("mine")
