@@ -55,6 +55,13 @@ def test_a_rare_class_reaches_every_split_where_three_groups_have_it():
         assert {name for item, name in zip(items, found, strict=True) if "b" in item.classes} == set(SPLITS)
 
 
+def test_a_class_of_four_groups_reaches_every_split_among_many_others():
+    items = [Item(1, frozenset("a"), f"pitch {n}") for n in range(18) for _ in range(4)]
+    items += [Item(1, frozenset("b"), f"pitch {n}") for n in (0, 4, 9, 14) for _ in range(16)]
+    found = split(items)
+    assert {name for item, name in zip(items, found, strict=True) if "b" in item.classes} == set(SPLITS)
+
+
 def test_training_has_a_class_that_only_one_group_has():
     items = [Item(60, frozenset("ab" if player == "3" else "a"), player) for player in "123456"]
     assert split(items)[2] == "train"
