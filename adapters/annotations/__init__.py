@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from etude.adapters import registry
 from etude.adapters.annotations._parts.alike import alike as alike
-from etude.adapters.annotations._parts.csv_row import Row as Row
+from etude.adapters.annotations._parts.row import Row as Row
 from etude.adapters.annotations._parts.shown import CardWords as CardWords
 from etude.adapters.annotations._parts.shown import Mark as Mark
 from etude.adapters.annotations._parts.shown import ScoreNames as ScoreNames

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from etude.adapters.annotations import Kind, Layer, Span
-from etude.adapters.annotations._parts.csv_row import Row
+from etude.adapters.annotations._parts.row import Row
 from etude.adapters.annotations._parts.shown import CardWords, Mark, ScoreNames
 from etude.adapters.errors import UserError
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from etude.adapters.annotations import Kind, Layer
-from etude.adapters.annotations._parts.csv_row import Row
+from etude.adapters.annotations._parts.row import Row
 from etude.adapters.annotations._parts.shown import CardWords, Mark, ScoreNames
 from etude.adapters.errors import UserError
 

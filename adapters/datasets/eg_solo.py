@@ -22,7 +22,7 @@ from etude.adapters.config import Location
 from etude.adapters.datasets import Dataset, DatasetConfig, Track
 from etude.adapters.datasets._parts.pairing import files_in, groups, paired
 from etude.adapters.datasets._parts.published_notes import PublishedNotes
-from etude.adapters.datasets._parts.splits import Item, named_splits, split
+from etude.adapters.datasets._parts.splits import divided
 from etude.adapters.errors import Problem, UserError
 from etude.adapters.formats import Entry, Reading, format_of
 
@@ -100,7 +100,7 @@ class EgSolo(Dataset):
         if notes.tracks and not any(note.technique for track in notes.tracks for note in track.annotation.notes):
             what = "no track is called as a technique is"
             notes.problems.append(Problem(what, str(root), "set data.labels, or data.keys if pitches stand for techniques"))
-        return self._split(notes.tracks), notes.problems
+        return divided(notes.tracks, self.config.seed), notes.problems
 
     def _entries(self, file: Path, problems: list[Problem]) -> Iterator[Entry]:
         try:
@@ -130,9 +130,3 @@ class EgSolo(Dataset):
             if overlap > longest:
                 longest, best = overlap, keys.get(round(float(entry.cells["pitch"])), f"key {entry.cells['pitch']}")
         return best
-
-    def _split(self, tracks: list[Track]) -> list[Track]:
-        classes = [frozenset(note.technique or "" for note in track.annotation.notes) for track in tracks]
-        items = [Item(track.info.duration, own, track.group) for track, own in zip(tracks, classes, strict=True)]
-        splits = named_splits(Path(track.id) for track in tracks) or split(items, self.config.seed)
-        return [replace(track, split=name) for track, name in zip(tracks, splits, strict=True)]

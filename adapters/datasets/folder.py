@@ -7,18 +7,17 @@ same as a manifest, to be corrected by hand.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from pydantic import Field
 
-from etude.adapters.annotations import kind_of
 from etude.adapters.config import Location
-from etude.adapters.datasets import Split, Track
+from etude.adapters.datasets import SPLITS, Split, Track
 from etude.adapters.datasets._parts.labelled import LabelledConfig, LabelledFile, LabelledFiles
 from etude.adapters.datasets._parts.pairing import files_in, groups, paired
-from etude.adapters.datasets._parts.splits import Item, named_splits, split
+from etude.adapters.datasets._parts.splits import divided, named_splits
 from etude.adapters.errors import Problem, UserError
 
 
@@ -75,18 +74,16 @@ class Folder(LabelledFiles):
         """See :class:`LabelledFiles`."""
         if self.config.split:
             return [replace(track, split=self.config.split) for track in tracks]
-        if said := named_splits(Path(track.id) for track in tracks):
-            return [replace(track, split=name) for track, name in zip(tracks, said, strict=True)]
-        splits = split([Item(track.info.duration, _classes(track), track.group) for track in tracks], self.config.seed)
-        if tracks and len(set(splits)) < 3:
-            lost = " and no ".join(name for name in ("validation", "test") if name not in splits)
-            what = f"of {len(tracks)} recordings there is no {lost} split"
-            self.notices.append(Problem(what, self.config.root, "annotate more, or cut them into takes"))
+        found = divided(tracks, self.config.seed)
+        if tracks and not named_splits(Path(track.id) for track in tracks):
+            self.notices += self._drawbacks(found)
+        return found
+
+    def _drawbacks(self, tracks: Sequence[Track]) -> Iterator[Problem]:
+        """What splits that were drawn lack."""
+        if lost := [name for name in SPLITS if not any(track.split == name for track in tracks)]:
+            what = f"of {len(tracks)} recordings there is no {' and no '.join(lost)} split"
+            yield Problem(what, self.config.root, "annotate more, or cut them into takes")
         if len({track.group for track in tracks}) == 1:
             what = "nothing tells sessions or players apart: scores will say little about another one"
-            self.notices.append(Problem(what, self.config.root, "put each into a folder of its own, or set group"))
-        return [replace(track, split=name) for track, name in zip(tracks, splits, strict=True)]
-
-
-def _classes(track: Track) -> frozenset[str]:
-    return frozenset(f"{name} {one}" for name, layer in track.annotation.items() for one in kind_of(name).classes(layer))
+            yield Problem(what, self.config.root, "put each into a folder of its own, or set group")

@@ -50,6 +50,10 @@ class NotesConfig(DatasetConfig):
     """The same for instruments."""
     techniques: tuple[str, ...] | None = None
     """The same for techniques."""
+    group: str | None = None
+    """Of a folder: regular expression that finds session or player in the path of a file, whose notes are then in one split."""
+    split: Split | None = None
+    """The one that all notes are in, whatever the table says, if they are not to be divided."""
     splits: tuple[Split, ...] | None = None
     """Splits to read; all of them when omitted."""
 
@@ -77,7 +81,9 @@ class Notes(Dataset):
         """Every note as a track."""
         table, config = Path(self.config.notes), self.config
         filters = {"source": config.sources, "instrument": config.instruments, "technique": config.techniques}
-        rows, problems = select_rows(table, filters, config.label)
+        rows, problems = select_rows(table, filters, config.label, config.group)
+        if config.split:
+            rows = [(number, {**row, "split": config.split}) for number, row in rows]
         read = [item for item in rows if config.splits is None or SPLIT_NAMES.get(item[1]["split"].lower()) in config.splits]
         if not (read or problems):
             problems.append(Problem("no note is left to read", str(table), "widen the choice"))
@@ -97,7 +103,7 @@ class Notes(Dataset):
 
     def listing(self) -> list[dict[str, str]]:
         """Rows of a table of notes that says the same."""
-        return [row for _, row in select_rows(Path(self.config.notes), {}, self.config.label)[0]]
+        return [row for _, row in select_rows(Path(self.config.notes), {}, self.config.label, self.config.group)[0]]
 
     def _class_problems(self, table: Path, rows: list[tuple[int, dict[str, str]]]) -> list[Problem]:
         """Labels that are no class, and classes with too few notes to learn or to judge."""
@@ -121,4 +127,4 @@ class Notes(Dataset):
         return problems
 
     def _reads(self, split: Split) -> bool:
-        return self.config.splits is None or split in self.config.splits
+        return self.config.split in (None, split) and (self.config.splits is None or split in self.config.splits)

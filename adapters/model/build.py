@@ -44,8 +44,10 @@ def named_dataset(name: str, overrides: Sequence[str] = (), classes: Mapping[str
     known = {"techniques": (classes or {}).get("notes"), "tags": (classes or {}).get("tags")}
     if file.is_dir() and classes:
         data = data_section(file)
-        own = {"manifest": known, "folder": {**known, "split": "test"}}
-        return _dataset(registry.find("datasets", data["name"]).Config(**data, **own.get(data["name"], {})))
+        own = {"manifest": known, "folder": {**known, "split": "test"}, "notes": {"classes": known["tags"]}}
+        if data.get("notes") == str(file):  # no table divides them
+            own["notes"]["split"] = "test"
+        return _dataset(registry.find("datasets", data["name"]).Config(**data, **own[data["name"]]))
     if not name.endswith(".csv"):
         return build_dataset(load_recipe(name, overrides))
     return _dataset(

@@ -84,7 +84,7 @@ def found_in(folder: Path, group: str | None = None) -> dict[str, Any]:
         raise UserError(what, where=str(folder), fix="put 'take.csv' beside 'take.wav', or sort the notes into folders")
     words = [frozenset(re.split(r"[^a-z]+", path.parent.name.lower())) for path in audio]
     label = "instrument" if 2 * sum(map(bool, map(INSTRUMENTS.intersection, words))) > len(words) else "technique"
-    return {"name": "notes", "notes": str(folder), "label": label}
+    return {"name": "notes", "notes": str(folder), "label": label, **({"group": group} if group else {})}
 
 
 def starter(folder: Path, data: dict[str, Any] | None = None) -> Starter:

@@ -8,7 +8,7 @@ import yaml
 from calls import adapt, errors, succeed
 from made_datasets import audio
 
-from etude.adapters.model.build import build_dataset
+from etude.adapters.model.build import build_dataset, named_dataset
 from etude.adapters.recipe.schema import load_recipe
 
 TINY = [
@@ -137,3 +137,28 @@ def test_recordings_with_tags_get_a_head_that_fits(tmp_path, monkeypatch):
     assert recipe.heads.tags.activation == "sigmoid"
     (tmp_path / "clips" / "manifest.csv").write_text("audio,split,tags\n" + text.replace("x;y", "y").replace("-", "x"))
     assert load_recipe("clips").heads.tags.activation == "softmax"
+
+
+def test_folders_of_notes_are_split_by_what_a_pattern_finds(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = [f"{name}/{player}_{take}.wav" for name in ("arco", "pizz") for player in ("anna", "ben", "cleo") for take in "123"]
+    for seed, name in enumerate(names):
+        audio(tmp_path / "notes" / name, 0.3, seed=seed)
+    succeed("data", "init", "notes", "--group", "/([a-z]+)_")
+    found = {(row["group"], row["split"]) for row in rows(tmp_path / "notes" / "notes.csv")}
+    assert {group for group, _ in found} == {"anna", "ben", "cleo"}
+    assert len(found) == 3
+
+
+def test_a_folder_that_is_judged_is_judged_as_a_whole(tmp_path):
+    names = [f"{name}/{take}.wav" for name in ("arco", "pizz") for take in range(4)]
+    for seed, name in enumerate(names):
+        audio(tmp_path / "notes" / name, 0.3, seed=seed)
+        audio(tmp_path / "takes" / f"{seed}.wav", 1.0, seed=seed)
+        (tmp_path / "takes" / f"{seed}.csv").write_text("onset_time,offset_time,technique\n0,.5,arco\n")
+    notes = named_dataset(str(tmp_path / "notes"), classes={"tags": ("pizz", "arco")})
+    assert len(notes.tracks("test")) == 8
+    assert notes.classes["tags"] == ("pizz", "arco")
+    takes = named_dataset(str(tmp_path / "takes"), classes={"notes": ("pizz", "arco")})
+    assert len(takes.tracks("test")) == 8
+    assert takes.classes["notes"] == ("pizz", "arco")

@@ -18,12 +18,15 @@ MOSTLY = 0.8
 """Share of the names that must hold one such word for it to be a pitch: a microphone may be called A1 as well."""
 
 
-def note_rows(folder: Path, label: Literal["technique", "instrument"]) -> tuple[list[dict[str, str]], list[Problem]]:
+def note_rows(
+    folder: Path, label: Literal["technique", "instrument"], pattern: str | None = None
+) -> tuple[list[dict[str, str]], list[Problem]]:
     """The notes below ``folder`` as rows of a table of notes, in splits: as folders called train, validation and test say, else
-    so that the groups (outer folders), or where there are none the pitches, are in one split each."""
+    so that the groups (what ``pattern`` finds in the paths, or outer folders), or where there are none the pitches, are in one
+    split each."""
     try:
         audio, _ = files_in(folder)
-        group = groups(folder, audio, None, skip=1)
+        group = groups(folder, audio, pattern, skip=1)
     except UserError as error:
         return [], list(error.problems)
     problems = [Problem("lies in no folder that names its class", str(path)) for path in audio if path.parent == folder]

@@ -75,15 +75,18 @@ def place(table: Path) -> Path:
 
 
 def select_rows(
-    table: Path, filters: Mapping[str, Sequence[str] | None], label: Literal["technique", "instrument"] = "technique"
+    table: Path,
+    filters: Mapping[str, Sequence[str] | None],
+    label: Literal["technique", "instrument"] = "technique",
+    group: str | None = None,
 ) -> tuple[list[tuple[int, dict[str, str]]], list[Problem]]:
     """Rows of the CSV, each with its line, whose cells are among the wanted ones of every column in ``filters``.
 
-    ``table`` may be a folder of notes, in a folder for each ``label``. An unreadable file, a missing column and a wanted name
-    that occurs nowhere are problems.
+    ``table`` may be a folder of notes, in a folder for each ``label``; ``group`` then finds in a path what belongs together. An
+    unreadable file, a missing column and a wanted name that occurs nowhere are problems.
     """
     if table.is_dir():
-        found, problems = note_rows(table, label)
+        found, problems = note_rows(table, label, group)
         rows = list(enumerate(found, 1))
     else:
         rows, problems = read_table(table, COLUMNS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 
-from etude.adapters.datasets import SPLITS, Split
+from etude.adapters.datasets import SPLITS, Split, Track
 
 SPLIT_NAMES: dict[str, Split] = {**{split: split for split in SPLITS}, "val": "validation", "valid": "validation"}
 SHARES: dict[Split, float] = {"train": 0.7, "validation": 0.15, "test": 0.15}
@@ -65,6 +65,17 @@ def split(items: Sequence[Item], seed: int = 0) -> list[Split]:
             found[index] = "test"
         return found
     return _assign(items, list(groups.values()), SPLITS[: max(1, len(groups))], seed)
+
+
+def divided(tracks: Sequence[Track], seed: int) -> list[Track]:
+    """The tracks in splits: those that folders in their names say, else drawn, whole groups in one."""
+    classes = [
+        frozenset(f"{kind.name} {name}" for kind, layer in track.annotation.by_kind() for name in kind.classes(layer))
+        for track in tracks
+    ]
+    items = [Item(track.info.duration, own, track.group) for track, own in zip(tracks, classes, strict=True)]
+    splits = named_splits(Path(track.id) for track in tracks) or split(items, seed)
+    return [replace(track, split=name) for track, name in zip(tracks, splits, strict=True)]
 
 
 def _assign(items: Sequence[Item], units: Sequence[Sequence[int]], splits: Sequence[Split], seed: int) -> list[Split]:
