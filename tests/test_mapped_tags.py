@@ -7,7 +7,7 @@ import torch
 
 from etude.adapters import artifact, registry
 from etude.adapters.errors import UserError
-from etude.adapters.heads import Context
+from etude.adapters.heads import Context, Example
 from etude.adapters.heads._parts.label_mapping import check_map, data_map, fixed_map, matrix, name_map
 from etude.adapters.heads.mapped_tags import MappedTags, MappedTagsConfig
 from etude.adapters.inference.session import Session
@@ -117,7 +117,9 @@ def test_calibration_takes_the_mean_over_real_frames_of_labelled_clips():
     truth = torch.stack([clips[:, 11] > clips[:, 11].median(), clips[:, 30] > clips[:, 30].median()], dim=-1)
     targets = {"tags": truth[:, None].float(), "tags_mask": mask}
     parts = (slice(0, 25), slice(25, 40))
-    made.calibrate([(mixed[part], {name: value[part] for name, value in targets.items()}) for part in parts])
+    made.calibrate(
+        Example(Context(mixed[part]), {name: value[part] for name, value in targets.items()}, (), 0) for part in parts
+    )
     mapped = data_map(("a", "b"), backbone.source_labels, 1, clips.numpy(), truth.numpy(), np.ones((40, 2), bool))
     assert made.statistics["mapping"] == mapped
     assert made.weights.sum(dim=1).tolist() == [1, 1]

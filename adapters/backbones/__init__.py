@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from etude.adapters.config import Location, StrictModel
 from etude.adapters.errors import UserError
+from etude.adapters.sound.descriptors import describe
 
 INPUT = -1
 """The index of what :meth:`Backbone.prepare` gives, among the states: the one before state 0."""
@@ -128,6 +129,11 @@ class Backbone(nn.Module, ABC):
         device = next(chain(self.model.parameters(), self.model.buffers())).device
         window = torch.zeros(1, self.window_samples, device=device)
         return tuple(self.prepare(window, torch.tensor([self.window_samples])).shape[1:])
+
+    def describe(self, names: Iterable[str], audio: Tensor) -> dict[str, Tensor]:
+        """Descriptors of windows by name, ``[batch, window_samples]`` -> ``[batch, frames, width]`` each, a frame for each of
+        the model's."""
+        return describe(names, audio, self.sample_rate, self.frames_per_window, self.frame_rate)
 
     def readout(self, state: Tensor) -> Tensor:
         """A state ``[batch, tokens, hidden]`` -> ``[batch, frames, hidden]``, which layer mix and heads read."""

@@ -68,6 +68,21 @@ class Context:
     """The states that :attr:`Head.reads` names, each ``[batch, frames, hidden]``."""
     prepared: Tensor | None = None
     """The backbone's prepared input, ``[batch, windows, *prepared shape]``, where :attr:`Head.reads` names it."""
+    heard: Mapping[str, Tensor] = field(default_factory=dict)
+    """The descriptors that :attr:`Head.hears` names, each ``[batch, frames, width]``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """Some training windows, as a head that learns from all of them at once sees them."""
+
+    context: Context
+    targets: Mapping[str, Tensor]
+    """This head's, ``[batch, frames or 1, ...]``."""
+    groups: Sequence[str]
+    """Of each window, what its recording shares with others (:attr:`Track.group`), or the recording itself."""
+    view: int
+    """Which of the augmented views they are; 0 is the clean one."""
 
 
 class HeadConfig(StrictModel):
@@ -118,6 +133,11 @@ class Head(nn.Module, ABC):
         """Further states that :meth:`forward` needs, by index; ``INPUT`` of the backbones is the prepared input."""
         return ()
 
+    @property
+    def hears(self) -> tuple[str, ...]:
+        """The descriptors of the waveform that it needs, by name (:data:`DESCRIPTORS`). Only for a span of one window."""
+        return ()
+
     def bind(self, backbone: Backbone) -> None:
         """Learn what reads the backbone's own classes, where the head maps from those. Raises :class:`UserError`."""
 
@@ -126,10 +146,17 @@ class Head(nn.Module, ABC):
     def measure(cls, config: Any, labels: Sequence[str], annotations: Sequence[Annotation], rate: float) -> dict[str, Any]:
         """What the head must know of the training annotations (class weights, pitch range): JSON-ready, stored with it."""
 
-    def calibrate(self, batches: Iterable[tuple[Tensor, Mapping[str, Tensor]]]) -> None:
-        """See the training windows before the first step: mixed states ``[batch, frames, hidden]`` and this head's targets.
+    def calibrate(self, examples: Iterable[Example]) -> None:
+        """See the training windows, unaugmented, before the first step.
 
         What is learned from them belongs into :attr:`statistics`. Only heads that are shown single windows are called.
+        """
+
+    def fit(self, examples: Iterable[Example]) -> None:
+        """Learn in one go what is not learned step by step, from the training windows in all their views.
+
+        Called before the first step, and, where a method changes the states, before each scoring. ``examples`` may be read
+        several times, each time in the same order. Only heads that are shown single windows are called.
         """
 
     @abstractmethod

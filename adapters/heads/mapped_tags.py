@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from etude.adapters.backbones import Backbone
-from etude.adapters.heads import Context, HeadConfig
+from etude.adapters.heads import Context, Example, HeadConfig
 from etude.adapters.heads._parts import label_mapping
 from etude.adapters.heads._parts.clip_head import ClipConfig, ClipHead, real_frames
 
@@ -54,15 +54,15 @@ class MappedTags(ClipHead):
         elif chosen != "data":
             self._map(label_mapping.check_map(chosen, self.labels, self._sources))
 
-    def calibrate(self, batches: Iterable[tuple[Tensor, Mapping[str, Tensor]]]) -> None:
+    def calibrate(self, examples: Iterable[Example]) -> None:
         """See :class:`Head`: with ``data`` the map is found."""
         if self.config.mapping != "data":
             return
         logits, truth, labelled = [], [], []
-        for mixed, targets in batches:
-            mask = targets["tags_mask"]
-            logits.append(self.clip_logits(self._classify(mixed), real_frames(mask)).cpu().numpy())
-            truth.append(targets["tags"][:, 0].cpu().numpy() > 0.5)
+        for example in examples:
+            mask = example.targets["tags_mask"]
+            logits.append(self.clip_logits(self._classify(example.context.mixed), real_frames(mask)).cpu().numpy())
+            truth.append(example.targets["tags"][:, 0].cpu().numpy() > 0.5)
             labelled.append(mask.amax(dim=1).cpu().numpy() > 0)
         found = map(np.concatenate, (logits, truth, labelled))
         self._map(label_mapping.data_map(self.labels, self._sources, self.config.group, *found))

@@ -21,9 +21,10 @@ from etude.adapters.methods import Method
 from etude.adapters.model.mix import LayerMix
 from etude.adapters.model.reader import Logits, Reader, copy_tensors
 from etude.adapters.model.spans import Run, RunJoiner
+from etude.adapters.sound.descriptors import DESCRIPTORS
 
 Stored = Sequence[Tensor]
-"""Frozen states by :attr:`AdaptedModel.stored_layers`, each ``[batch, *stored shape]``."""
+"""What is frozen of some windows, each ``[batch, *shape]`` as in :attr:`AdaptedModel.stored_shapes`, in that order."""
 WINDOWS_AT_ONCE = 32
 """Of runs that are longer, what is computed between the frozen states and the joined ones is not kept for the backward pass."""
 
@@ -94,12 +95,15 @@ class AdaptedModel(nn.Module):
         return self.reader.heads
 
     @property
-    def stored_shapes(self) -> dict[int, tuple[int, ...]]:
-        """Shape of each frozen state of one window."""
+    def stored_shapes(self) -> dict[int | str, tuple[int, ...]]:
+        """Shape of what is stored of one window: of each frozen state, and of each descriptor by its name."""
         backbone = self.backbone
-        rows = backbone.frames_per_window if self.stores_frames else backbone.tokens_per_window
-        state = (rows, backbone.hidden_size)
-        return {layer: backbone.prepared_shape if layer == INPUT else state for layer in self.stored_layers}
+        frames = backbone.frames_per_window
+        state = (frames if self.stores_frames else backbone.tokens_per_window, backbone.hidden_size)
+        shapes: dict[int | str, tuple[int, ...]] = {
+            layer: backbone.prepared_shape if layer == INPUT else state for layer in self.stored_layers
+        }
+        return {**shapes, **{name: (frames, DESCRIPTORS[name].width) for name in self.reader.heard}}
 
     @property
     def device(self) -> torch.device:
@@ -114,7 +118,7 @@ class AdaptedModel(nn.Module):
 
     @torch.no_grad()
     def frozen_states(self, audio: Tensor, lengths: Tensor) -> list[Tensor]:
-        """Waveforms ``[batch, window_samples]`` -> frozen states by :attr:`stored_layers`."""
+        """Waveforms ``[batch, window_samples]`` -> frozen states by :attr:`stored_layers`, then the descriptors."""
         state, kept = self.backbone.prepare(audio, lengths), []
         for index in range(INPUT, max(self.stored_layers) + 1):
             if index in self.stored_layers:
@@ -122,7 +126,7 @@ class AdaptedModel(nn.Module):
                 kept.append(read.float())  # under autocast, which dtype a layer returns differs between devices
             if index < max(self.stored_layers):
                 state = self.backbone.next_state(index, state)
-        return kept
+        return kept + list(self.backbone.describe(self.reader.heard, audio).values())
 
     def forward(self, stored: Stored | Callable[[range], Stored], runs: Sequence[Run] | None = None) -> Output:
         """Frozen states of some windows, or what reads those of a range of them, -> what the model says of them.
@@ -151,14 +155,18 @@ class AdaptedModel(nn.Module):
         return Output(context if len(parts) == 1 else None, logits)
 
     def context(self, stored: Stored) -> Context:
-        """Frozen states by :attr:`stored_layers` -> what the heads read of each window."""
-        states = {layer: values.to(self.mix.weights.dtype) for layer, values in zip(self.stored_layers, stored, strict=True)}
+        """What is frozen of some windows -> what the heads read of each."""
+        count = len(self.stored_layers)
+        states = {
+            layer: values.to(self.mix.weights.dtype) for layer, values in zip(self.stored_layers, stored[:count], strict=True)
+        }
+        heard = dict(zip(self.reader.heard, stored[count:], strict=True))
         prepared = states.get(INPUT)
         if self.first_block == INPUT and prepared is not None:
             states[INPUT] = self.reader.input(prepared)
         for index in range(self.first_block, self.reader.last):
             states[index + 1] = self._block(index, states[index])
-        return self.reader.context(states, prepared, framed=self.stores_frames)
+        return self.reader.context(states, prepared, heard, framed=self.stores_frames)
 
     def _part(self, stored: Stored | Callable[[range], Stored], part: range, *, recomputed: bool) -> Context:
         def compute() -> Context:

@@ -61,13 +61,21 @@ class Branches:
         for window, adapter in sorted(wanted, key=lambda pair: pair[1].key):
             branches.setdefault((adapter.start, adapter.last), []).append((window, adapter))
         parts: list[Part] = []
+        heard = self.backbone.describe({name for _, adapter in wanted for name in adapter.heard}, audio)
         for (start, last), rows in branches.items():
             for first in range(0, len(rows), self.rows):
-                parts += self._branch(trunk, start, last, rows[first : first + self.rows])
+                parts += self._branch(trunk, heard, start, last, rows[first : first + self.rows])
         self.bank.select(None)
         return parts
 
-    def _branch(self, trunk: dict[int, Tensor], start: int, last: int, rows: Sequence[tuple[int, LoadedAdapter]]) -> list[Part]:
+    def _branch(
+        self,
+        trunk: dict[int, Tensor],
+        heard: dict[str, Tensor],
+        start: int,
+        last: int,
+        rows: Sequence[tuple[int, LoadedAdapter]],
+    ) -> list[Part]:
         """Let ``rows`` (window, adapter) leave the trunk at state ``start``, up to state ``last``."""
         adapters = {adapter.key: adapter for _, adapter in rows}
         own: dict[int, Tensor] = {}
@@ -85,7 +93,8 @@ class Branches:
             windows = [rows[place][0] for place in places]
             layers, shared = adapter.read | adapter.behind, adapter.trunk_layers
             states = {layer: trunk[layer][windows] if layer in shared else own[layer][places] for layer in layers}
-            parts.append(Part(windows, adapter, adapter.context(states, states.get(INPUT))))
+            own_heard = {name: heard[name][windows] for name in adapter.heard}
+            parts.append(Part(windows, adapter, adapter.context(states, states.get(INPUT), own_heard)))
         return parts
 
     def _states(self, state: Tensor, first: int, last: int, kept: Collection[int]) -> dict[int, Tensor]:

@@ -52,10 +52,14 @@ class Reader(nn.Module):
         """The frozen states whose tokens the wrapper reads, beside those that are mixed."""
         self.extra = frozenset(state for head in heads.values() for state in head.reads)
         """The states that heads read themselves, and in training regularizers."""
+        self.heard = tuple(sorted({name for head in heads.values() for name in head.hears}))
+        """The descriptors of the waveform that heads hear."""
         if wrong := [state for state in self.extra if not INPUT <= state <= backbone.num_blocks]:
             raise ValueError(f"a head reads state {wrong[0]} of {backbone.num_blocks}")
         if clash := [name for name, head in heads.items() if head.span != "window" and INPUT in head.reads]:
             raise ValueError(f"the head '{clash[0]}' reads prepared input, which is of single windows: its span must be one")
+        if clash := [name for name, head in heads.items() if head.span != "window" and head.hears]:
+            raise ValueError(f"the head '{clash[0]}' hears descriptors, which are of single windows: its span must be one")
 
     @property
     def heads_by_name(self) -> dict[str, Head]:
@@ -71,11 +75,19 @@ class Reader(nn.Module):
         """Prepared windows -> what the method puts in their place, same shape."""
         return self.wrapper.input(prepared) if self.wrapper else prepared
 
-    def context(self, states: Mapping[int, Tensor], prepared: Tensor | None = None, *, framed: bool = False) -> Context:
+    def context(
+        self,
+        states: Mapping[int, Tensor],
+        prepared: Tensor | None = None,
+        heard: Mapping[str, Tensor] | None = None,
+        *,
+        framed: bool = False,
+    ) -> Context:
         """States ``[batch, tokens, hidden]`` by index, with ``framed`` read out already -> what heads read of each window.
 
-        ``prepared`` is the backbone's input, ``[batch, *prepared shape]``, where a head reads it.
+        ``prepared`` is the backbone's input, ``[batch, *prepared shape]``, where a head reads it; ``heard`` the descriptors.
         """
+        heard = heard or {}
         backbone = self._backbone[0]
         if self.readout is not None:
             mixed = self.readout(self.mix(states))
@@ -83,10 +95,10 @@ class Reader(nn.Module):
             mixed = self.mix(states if framed else {layer: backbone.readout(states[layer]) for layer in self.mix.layers})
         mixed = self.wrapper.output(mixed, states) if self.wrapper else mixed
         if not self.extra:
-            return Context(mixed)
+            return Context(mixed, heard=heard)
         layers = sorted(self.extra - {INPUT})
         extra = {layer: states[layer] if framed else backbone.readout(states[layer]) for layer in layers}
-        return Context(mixed, extra, None if prepared is None else prepared[:, None])
+        return Context(mixed, extra, None if prepared is None else prepared[:, None], heard)
 
     def window_logits(self, context: Context) -> Logits:
         """Logits of those heads whose span is one window."""

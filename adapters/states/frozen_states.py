@@ -12,7 +12,7 @@ from torch import Tensor
 
 from etude.adapters.backbones import INPUT, Backbone
 from etude.adapters.model.adapted import AdaptedModel
-from etude.adapters.sound import audio, augment
+from etude.adapters.sound import audio, augment, descriptors
 from etude.adapters.states.window_features import Source
 
 
@@ -29,7 +29,7 @@ def frozen_states(model: AdaptedModel, fingerprint: str, autocast: torch.dtype |
 
     return Source(
         compute=compute,
-        parts={"input" if layer == INPUT else f"layer-{layer:02d}": shape for layer, shape in model.stored_shapes.items()},
+        parts={_part(stored): shape for stored, shape in model.stored_shapes.items()},
         key={
             "what": "frozen states",
             "fingerprint": fingerprint,
@@ -42,10 +42,18 @@ def frozen_states(model: AdaptedModel, fingerprint: str, autocast: torch.dtype |
     )
 
 
+def _part(stored: int | str) -> str:
+    if isinstance(stored, str):
+        return stored
+    return "input" if stored == INPUT else f"layer-{stored:02d}"
+
+
 def sources(backbone: Backbone) -> list[Path]:
     """The files of this package that turn a recording into states: a change of them is a change of the states."""
     kinds = {kind for module in backbone.modules() for kind in type(module).__mro__ if kind.__module__.startswith("etude.")}
-    return sorted({Path(file) for file in (audio.__file__, augment.__file__, *map(inspect.getfile, kinds))})
+    return sorted(
+        {Path(file) for file in (audio.__file__, augment.__file__, descriptors.__file__, *map(inspect.getfile, kinds))}
+    )
 
 
 def _hash(files: Sequence[Path]) -> str:

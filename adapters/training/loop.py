@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
@@ -26,6 +25,7 @@ from etude.adapters.states.window_set import WindowSet, training_runs
 from etude.adapters.storage.feature_store import FeatureStore
 from etude.adapters.training.checkpoint import Progress, save_checkpoint
 from etude.adapters.training.evaluation import Scores, flatten, per_class_f1, score_tracks
+from etude.adapters.training.examples import Examples
 from etude.adapters.training.interrupt import Interruption
 from etude.adapters.training.objective import Objective
 from etude.adapters.training.reporter import Reporter
@@ -119,24 +119,22 @@ class Loop:
         """Compute what is frozen, and let the heads see the training windows as they are before the first step."""
         self.fill_states(self.train_states, "training")
         self.fill_states(self.validation, "validation")
-        self.model.eval()
-        for name, head in self.heads.items():
-            head.calibrate(self._as_they_are(name))
+        for head in self._heads_of_windows():
+            head.calibrate(self.examples(head, views=1))
+        self.fit()
 
-    @torch.no_grad()
-    def _as_they_are(self, name: str) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-        """Mixed states of all training windows, unaugmented, and the targets of a head."""
-        device = self.accelerator.device
-        head = self.heads[name]
-        if head.span != "window":
-            return  # what is learned before the first step is learned window by window
-        for first in range(0, len(self.train_windows), self.part_size):
-            positions = range(first, min(first + self.part_size, len(self.train_windows)))
-            self.interruption.check()
-            states = self.train_states([position * self.train_windows.views for position in positions])
-            targets = self.train_windows.targets([positions], {name: head})[name]
-            mixed = self.model.context([state.to(device) for state in states]).mixed
-            yield mixed, {key: value.to(device) for key, value in targets.items()}
+    def fit(self) -> None:
+        """Let the heads learn what they learn from all training windows at once."""
+        self.model.eval()
+        for head in self._heads_of_windows():
+            head.fit(self.examples(head, self.train_windows.views))
+
+    def _heads_of_windows(self) -> list[Head]:
+        return [head for head in self.heads.values() if head.span == "window"]
+
+    def examples(self, head: Head, views: int) -> Examples:
+        """All training windows, the clean view first."""
+        return Examples(self.model, self.train_states, head, views, self.interruption.check)
 
     def run(self) -> None:
         """Train to the last epoch or to early stopping."""
