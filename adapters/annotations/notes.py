@@ -70,6 +70,13 @@ class Notes(Kind):
             ("found", "event", "est"),
             ("correct", "event", "tp"),
         ),
+        parts={
+            "note_onset": "onset",
+            "note_offset": "onset and end",
+            "note_pitch": "onset and pitch",
+            "note_technique": "onset and technique",
+            "note_all": "all of these",
+        },
     )
     card = CardWords(
         does="find playing techniques in audio recordings",
