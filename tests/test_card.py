@@ -128,7 +128,7 @@ def test_what_is_right_of_the_notes_is_a_table_of_the_tested_split():
     scores = {"frame_micro_f1": 0.5, "note_onset_f1": 0.96, "note_all_f1": 0.5, "note_all_right": 0.625, "notes": 7}
     scores["parts"] = {"note_onset": row, "note_pitch": {**row, "ref": 0}, "note_all": {**row, "f1": 0.5, "right": 0.625}}
     card = rendered({"validation": {"technique": SCORES}, "test": {"technique": scores}})
-    assert "What is right of the notes, test split, head `technique`" in card
+    assert "What is right, test split, head `technique`" in card
     assert rows(card, "right") == [
         ["right", "F1", "precision", "recall", "annotated", "found", "correct", "of matched"],
         ["onset", "0.960", "1.000", "0.920", "25", "23", "23", "-"],

@@ -9,7 +9,8 @@ estimate are matched one-to-one, as many as can be. Two questions are asked of e
   it is the one with the most that is right.
 
 What the reference does not know does not count: notes that begin outside of the known spans and estimates of unjudged classes
-are left out of everything, and a reference note without a pitch out of all that asks for one, with the estimate at its onset.
+are left out of everything, and a reference note without a pitch (or technique) out of all that asks for one, together with the
+estimate at its onset.
 """
 
 from __future__ import annotations
