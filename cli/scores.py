@@ -54,17 +54,14 @@ def _headline(values: Mapping[str, Any], kind: Kind) -> Table:
 
 
 def _parts(rows: Sequence[Sequence[Any]]) -> Table:
-    table = _table(*(rows[0] if rows else ()))
+    table = _high_table(*(rows[0] if rows else ()))
     for row in rows[1:]:
         table.add_row(*map(_text, row))
     return table
 
 
 def _classes(rows: Mapping[str, Any], kind: Kind) -> Table:
-    """Titles of two words take two lines, which leaves room for the names of the classes; longer ones are folded."""
-    titles = ["class", *(title.replace(" ", "\n") for title, _, _ in kind.scores.columns)]
-    lines = max(title.count("\n") for title in titles)
-    table = _table(*("\n" * (lines - title.count("\n")) + title for title in titles))
+    table = _high_table("class", *(title for title, _, _ in kind.scores.columns))
     for label, row in rows.items():
         table.add_row(label, *(_cell(row.get(part, {}), name) for _, part, name in kind.scores.columns))
     return table
@@ -76,6 +73,12 @@ def _cell(row: Mapping[str, Any], name: str) -> str:
 
 def _text(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, float) else "-" if value is None else str(value)
+
+
+def _high_table(*titles: str) -> Table:
+    """Titles of two words take two lines, which leaves room for the names of the rows; longer ones are folded."""
+    lines = max((title.count(" ") for title in titles), default=0)
+    return _table(*("\n" * (lines - title.count(" ")) + title.replace(" ", "\n") for title in titles))
 
 
 def _table(*columns: str) -> Table:

@@ -83,9 +83,10 @@ def test_what_is_right_of_the_notes_has_a_row_each_where_the_reference_tells(cap
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines() if line.strip(" ─━")]
     assert lines == [
         "x (technique)",
-        "right F1 precision recall annotated found correct of matched",
+        "of",
+        "right F1 precision recall annotated found correct matched",
         "onset 0.960 1.000 0.920 25 23 23 -",
-        "all of these 0.500 0.500 0.500 24 24 12 0.600",
+        "with all of it 0.500 0.500 0.500 24 24 12 0.600",
     ]
 
 

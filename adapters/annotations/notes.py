@@ -72,10 +72,10 @@ class Notes(Kind):
         ),
         parts={
             "note_onset": "onset",
-            "note_offset": "onset and end",
-            "note_pitch": "onset and pitch",
-            "note_technique": "onset and technique",
-            "note_all": "all of these",
+            "note_offset": "with end",
+            "note_pitch": "with pitch",
+            "note_technique": "with technique",
+            "note_all": "with all of it",
         },
     )
     card = CardWords(
