@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
@@ -17,7 +17,8 @@ MOST_CLASSES = 60
 
 
 def print_scores(scores: Mapping[str, Any], title: str) -> None:
-    """One table of headline scores and one of the classes, for every head; the former before and after post-processing."""
+    """For every head, headline scores before and after post-processing, what is right of its records, and its classes."""
+    from etude.adapters.annotations._parts.shown import absent_line, part_rows
     from etude.adapters.heads._parts.labels import head_kind
 
     console = Console()
@@ -25,12 +26,14 @@ def print_scores(scores: Mapping[str, Any], title: str) -> None:
         console.print(f"{title} ({head})", style="bold", soft_wrap=True, highlight=False, markup=False)
         kind, every = head_kind(head), values.get("per_class", {})
         rows = _most_frequent(every, kind.unit)
-        for table in (_headline(values, kind), _classes(rows, kind)):
+        for table in (_headline(values, kind), _parts(part_rows(values, kind.scores)), _classes(rows, kind)):
             if table.row_count:
                 console.print(table)
         if len(rows) < len(every):
             rest = f"  and {len(every) - len(rows)} rarer classes, which 'adapt eval ADAPTER --json' lists"
             console.print(rest, soft_wrap=True, highlight=False)
+        if line := absent_line(values):
+            console.print(f"  {line}", soft_wrap=True, highlight=False, markup=False)
 
 
 def _most_frequent(rows: Mapping[str, Any], unit: str) -> Mapping[str, Any]:
@@ -50,19 +53,32 @@ def _headline(values: Mapping[str, Any], kind: Kind) -> Table:
     return table
 
 
+def _parts(rows: Sequence[Sequence[Any]]) -> Table:
+    table = _high_table(*(rows[0] if rows else ()))
+    for row in rows[1:]:
+        table.add_row(*map(_text, row))
+    return table
+
+
 def _classes(rows: Mapping[str, Any], kind: Kind) -> Table:
-    """Titles of two words take two lines, which leaves room for the names of the classes; longer ones are folded."""
-    titles = ["class", *(title.replace(" ", "\n") for title, _, _ in kind.scores.columns)]
-    lines = max(title.count("\n") for title in titles)
-    table = _table(*("\n" * (lines - title.count("\n")) + title for title in titles))
+    table = _high_table("class", *(title for title, _, _ in kind.scores.columns))
     for label, row in rows.items():
         table.add_row(label, *(_cell(row.get(part, {}), name) for _, part, name in kind.scores.columns))
     return table
 
 
 def _cell(row: Mapping[str, Any], name: str) -> str:
-    value = row.get(name, "-")
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    return _text(row.get(name))
+
+
+def _text(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else "-" if value is None else str(value)
+
+
+def _high_table(*titles: str) -> Table:
+    """Titles of two words take two lines, which leaves room for the names of the rows; longer ones are folded."""
+    lines = max((title.count(" ") for title in titles), default=0)
+    return _table(*("\n" * (lines - title.count(" ")) + title.replace(" ", "\n") for title in titles))
 
 
 def _table(*columns: str) -> Table:

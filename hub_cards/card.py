@@ -17,6 +17,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, StrictUndefined
 
 from etude.adapters.annotations import Kind
+from etude.adapters.annotations._parts.shown import absent_line, part_rows
 from etude.adapters.artifact import Manifest
 from etude.adapters.heads._parts.labels import head_kind
 
@@ -59,6 +60,10 @@ def render_card(manifest: Manifest, metrics: Mapping[str, Any], recipe_text: str
         recipe=yaml.safe_dump(_without_paths(yaml.safe_load(recipe_text)), sort_keys=False, allow_unicode=True).strip(),
         tables={head: _score_table(splits, head) for head in manifest.labels},
         classes={head: _class_table(splits[tested].get(head, {})) for head in manifest.labels} if tested else {},
+        parts={head: part_rows(splits[tested].get(head, {}), head_kind(head).scores) for head in manifest.labels}
+        if tested
+        else {},
+        absent={head: absent_line(splits[tested].get(head, {})) for head in manifest.labels} if tested else {},
         tested=tested,
         terms={"Base model": terms(backbone.licence), "Training data": terms(manifest.data_licence)},
         licence=adapter_licence(backbone.licence, manifest.data_licence),
@@ -175,8 +180,10 @@ def _score_table(splits: Mapping[str, Any], head: str) -> list[list[Any]]:
         columns[split] = dict(_numbers(scores))
     columns = {title: numbers for title, numbers in columns.items() if numbers}
     rows = dict.fromkeys(name for numbers in columns.values() for name in numbers)
-    names = {name: long for name, (_, long) in head_kind(head).scores.headline.items()}
-    known = [name for name in names if name in rows] + [name for name in rows if name not in names]
+    shown = head_kind(head).scores
+    names = {name: long for name, (_, long) in shown.headline.items()}
+    others = [name for name in rows if name not in names and not name.startswith(tuple(f"{part}_" for part in shown.parts))]
+    known = [name for name in names if name in rows] + others
     body = [
         [names.get(name, name.replace("_", " ").replace("f1", "F1")), *(numbers.get(name) for numbers in columns.values())]
         for name in known

@@ -123,6 +123,29 @@ def test_class_table_has_counts_and_escapes_bars():
     ]
 
 
+def test_what_is_right_of_the_notes_is_a_table_of_the_tested_split():
+    row = {"f1": 0.96, "precision": 1.0, "recall": 0.92, "ref": 25, "est": 23, "tp": 23}
+    scores = {"frame_micro_f1": 0.5, "note_onset_f1": 0.96, "note_all_f1": 0.5, "note_all_right": 0.625, "notes": 7}
+    scores["parts"] = {"note_onset": row, "note_pitch": {**row, "ref": 0}, "note_all": {**row, "f1": 0.5, "right": 0.625}}
+    card = rendered({"validation": {"technique": SCORES}, "test": {"technique": scores}})
+    assert "What is right, test split, head `technique`" in card
+    assert rows(card, "right") == [
+        ["right", "F1", "precision", "recall", "annotated", "found", "correct", "of matched"],
+        ["onset", "0.960", "1.000", "0.920", "25", "23", "23", "-"],
+        ["with all of it", "0.500", "1.000", "0.920", "25", "23", "23", "0.625"],
+    ]
+    assert {row[0] for row in rows(card, "Score")[1:]} >= {"Frame F1, micro", "notes"}
+    assert not any(row[0].startswith("note ") for row in rows(card, "Score"))
+    assert "What is right" not in rendered({"test": {"technique": SCORES}})  # as of adapters that were made before
+
+
+def test_classes_that_are_never_annotated_are_told_with_their_false_alarms():
+    scores = {"frame_micro_f1": 0.5, "absent": {"muted|x": 3, "slap": 1}}
+    line = "Head `technique`: never annotated here, but found: muted\\|x 3 times, slap once."
+    assert line in rendered({"test": {"technique": scores}}).splitlines()
+    assert "never annotated" not in rendered({"test": {"technique": {**scores, "absent": {}}}})
+
+
 def test_validation_scores_are_called_what_they_are():
     assert "There is no test score" in rendered({"validation": {"technique": SCORES}})
     assert "There is no test score" not in rendered({"validation": {"technique": SCORES}, "test": {"technique": SCORES}})

@@ -69,3 +69,32 @@ def test_names_of_classes_are_whole_in_80_columns(name, capsys, monkeypatch):
     last = next(index for index, line in enumerate(lines) if line.startswith(" bend"))
     assert "".join(line.split()[0] for line in lines[first:last]) == name
     assert lines[first].split()[1:] == ["0.500", "0.500", "0.250", "1.000", "12345", "12345", "12345"]
+
+
+PARTS = {
+    "note_onset": {"f1": 0.96, "precision": 1.0, "recall": 0.92, "ref": 25, "est": 23, "tp": 23},
+    "note_pitch": {"f1": 0.0, "precision": 0.0, "recall": 0.0, "ref": 0, "est": 20, "tp": 0, "right": 0.0},
+    "note_all": {"f1": 0.5, "precision": 0.5, "recall": 0.5, "ref": 24, "est": 24, "tp": 12, "right": 0.6},
+}
+
+
+def test_what_is_right_of_the_notes_has_a_row_each_where_the_reference_tells(capsys):
+    print_scores({"technique": {"parts": PARTS}}, "x")
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines() if line.strip(" ─━")]
+    assert lines == [
+        "x (technique)",
+        "of",
+        "right F1 precision recall annotated found correct matched",
+        "onset 0.960 1.000 0.920 25 23 23 -",
+        "with all of it 0.500 0.500 0.500 24 24 12 0.600",
+    ]
+
+
+def test_false_alarms_of_classes_that_are_never_annotated_are_one_line(capsys):
+    absent = {"[ghost]": 1, "muted": 3, "slap": 2}
+    print_scores({"tags": {**tag_scores(2)["tags"], "absent": absent}}, "x")
+    assert "  never annotated here, but found: muted 3 times, slap 2 times, [ghost] once\n" in capsys.readouterr().out
+    print_scores({"tags": {**tag_scores(2)["tags"], "absent": {f"class {i}": 1 for i in range(11)}}}, "x")
+    assert "class 9 once, and 1 more class\n" in capsys.readouterr().out
+    print_scores({"tags": {**tag_scores(2)["tags"], "absent": {}}}, "x")
+    assert "never" not in capsys.readouterr().out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from dataclasses import replace
 from typing import Any, get_args
 
 import mir_eval
@@ -46,10 +47,11 @@ def test_hand_computed_frame_scores() -> None:
     reference = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 1, 0]], bool)
     estimate = np.array([[1, 0, 0], [0, 1, 0], [0, 1, 1], [0, 0, 0]], bool)
     scores = frame_scores([reference], [estimate], [np.array([[True], [True], [True], [False]])], LABELS)
-    # vibrato: tp 1, ref 2, est 1: P 1, R 1/2, F1 2/3.  plucks: tp 2, ref 2, est 2: F1 1.  tremolo: tp 0, ref 0, est 1: F1 0.
-    # micro: tp 3, ref 4, est 4: P = R = F1 = 3/4.  macro: (2/3 + 1 + 0) / 3 = 5/9.
+    # vibrato: tp 1, ref 2, est 1: P 1, R 1/2, F1 2/3.  plucks: tp 2, ref 2, est 2: F1 1.  tremolo: tp 0, ref 0, est 1.
+    # micro: tp 3, ref 4, est 4: P = R = F1 = 3/4.  macro, of the two that there are: (2/3 + 1) / 2 = 5/6.
     assert scores["frame_micro_precision"] == scores["frame_micro_recall"] == scores["frame_micro_f1"] == 0.75
-    assert scores["frame_macro_f1"] == pytest.approx(5 / 9)
+    assert scores["frame_macro_f1"] == pytest.approx(5 / 6)
+    assert scores["absent"] == {"tremolo": 1}
     vibrato = {"precision": 1.0, "recall": 0.5, "f1": pytest.approx(2 / 3), "tp": 1, "ref": 2, "est": 1}
     assert scores["per_class"]["vibrato"] == {"frame": vibrato}
 
@@ -68,12 +70,13 @@ def test_hand_computed_event_scores() -> None:
         )
     )
     scores = event_scores([reference], [estimate], LABELS)
-    # vibrato: tp 1, ref 2, est 3: F1 = 2 / 5.  plucks: F1 1.  tremolo: tp 0, ref 0, est 1: F1 0.
-    # micro: tp 2, ref 3, est 5: P 2/5, R 2/3, F1 = 4 / 8.  macro: (2/5 + 1 + 0) / 3 = 7/15.
+    # vibrato: tp 1, ref 2, est 3: F1 = 2 / 5.  plucks: F1 1.  tremolo: tp 0, ref 0, est 1.
+    # micro: tp 2, ref 3, est 5: P 2/5, R 2/3, F1 = 4 / 8.  macro, of the two that there are: (2/5 + 1) / 2 = 7/10.
     assert scores["event_micro_precision"] == pytest.approx(2 / 5)
     assert scores["event_micro_recall"] == pytest.approx(2 / 3)
     assert scores["event_micro_f1"] == pytest.approx(1 / 2)
-    assert scores["event_macro_f1"] == pytest.approx(7 / 15)
+    assert scores["event_macro_f1"] == pytest.approx(7 / 10)
+    assert scores["absent"] == {"tremolo": 1}
     assert [scores["per_class"][c]["event"][n] for c in LABELS for n in ("tp", "ref", "est")] == [1, 2, 3, 1, 1, 1, 0, 0, 1]
 
 
@@ -81,6 +84,8 @@ def test_hand_computed_event_scores() -> None:
 def test_frame_scores_equal_mir_eval_and_scikit_learn(seed: int) -> None:
     rng = np.random.default_rng(seed)
     references, estimates = ([rng.random((n, 3)) < 0.4 for n in (40, 7)] for _ in range(2))
+    for roll in references:
+        roll[:, 2] &= seed % 2 == 0  # in some, a class is never annotated
     masks = [rng.random(n) < 0.8 for n in (40, 7)]
     scores = frame_scores(references, estimates, [mask[:, None] for mask in masks], LABELS)
     truth, guess = (np.concatenate([r[m] for r, m in zip(rolls, masks, strict=True)]) for rolls in (references, estimates))
@@ -90,8 +95,10 @@ def test_frame_scores_equal_mir_eval_and_scikit_learn(seed: int) -> None:
     assert scores["frame_micro_precision"] == pytest.approx(expected["Precision"], abs=1e-12)
     assert scores["frame_micro_recall"] == pytest.approx(expected["Recall"], abs=1e-12)
     assert scores["frame_micro_f1"] == pytest.approx(f1_score(truth, guess, average="micro"))
-    assert scores["frame_macro_f1"] == pytest.approx(f1_score(truth, guess, average="macro"))
-    table = np.transpose(precision_recall_fscore_support(truth, guess)[:3])
+    present = np.flatnonzero(truth.any(axis=0))
+    assert scores["frame_macro_f1"] == pytest.approx(f1_score(truth, guess, labels=present, average="macro"))
+    assert scores["absent"] == ({} if len(present) == 3 else {"tremolo": guess[:, 2].sum()})
+    table = np.transpose(precision_recall_fscore_support(truth, guess, zero_division=0)[:3])
     ours = [[scores["per_class"][c]["frame"][n] for n in ("precision", "recall", "f1")] for c in LABELS]
     np.testing.assert_allclose(ours, table)
 
@@ -131,8 +138,24 @@ def test_a_class_with_neither_reference_nor_estimate_is_left_out_of_the_macro_me
     assert json.loads(json.dumps(scores)) == scores
     assert set(scores["per_class"]) == set(LABELS)
     assert set(scores["per_class"]["plucks"]) == {"frame", "event"}
+    assert scores["absent"] == {}
     nothing = event_scores([Layer()], [Layer()], LABELS)
     assert all(nothing[f"event_{name}"] == 0.0 for name in ("micro_precision", "micro_recall", "micro_f1", "macro_f1"))
+
+
+def test_what_is_never_annotated_counts_in_the_micro_mean_alone() -> None:
+    notes = tuple(Note(float(t), t + 0.5, technique="plucks") for t in range(9))
+    stray = Note(20.0, 20.5, technique="tremolo")
+    references, estimates = [Layer(notes), Layer()], [Layer(notes), Layer((stray, replace(stray, onset=20.2)))]
+    rolls = [[render(layer, LABELS, 1600, RATE) for layer in layers] for layers in (references, estimates)]
+    frames = frame_scores(*rolls, [np.ones((1600, 1), bool)] * 2, LABELS)
+    scores = merge_scores(frames, event_scores(references, estimates, LABELS))
+    assert scores["event_macro_f1"] == scores["frame_macro_f1"] == 1.0
+    assert scores["event_micro_f1"] == pytest.approx(2 * 9 / (9 + 11))
+    assert frames["absent"] == {"tremolo": 38}  # frames 1500 to 1537
+    assert scores["absent"] == {"tremolo": 2}  # events
+    unjudged = [Layer(notes), Layer(unjudged=("tremolo",))]
+    assert event_scores(unjudged, estimates, LABELS)["absent"] == {}
 
 
 def test_estimates_where_the_technique_is_unknown_are_not_counted() -> None:

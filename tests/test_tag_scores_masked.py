@@ -55,9 +55,9 @@ def test_scores_are_scikit_learns_of_the_labelled_cells(drawn):
         own, ranks = truth[known, i], values[known, i]
         row = scores["per_class"][str(i)]["clip"]
         assert (row["ref"], row["est"], row["tp"]) == (own.sum(), (ranks > 0.5).sum(), (own & (ranks > 0.5)).sum())
-        if (own | (ranks > 0.5)).any():
-            f1.append(metrics.f1_score(own, ranks > 0.5, zero_division=0))
+        assert (str(i) in scores["absent"]) == ((ranks > 0.5).any() and not own.any())
         if own.any():
+            f1.append(metrics.f1_score(own, ranks > 0.5, zero_division=0))
             precision.append(metrics.average_precision_score(own, ranks))
         if own.any() and not own.all():
             area.append(metrics.roc_auc_score(own, ranks))

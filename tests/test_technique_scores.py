@@ -34,7 +34,8 @@ def test_perfect_activations_score_1(fields):
     scores = head.score(PIECES, activations, RATE)
     for name in ("event_micro_f1", "event_macro_f1", "frame_micro_f1", "frame_macro_f1"):
         assert scores[name] == 1.0
-    assert scores.get("pitch_frame_f1") == (1.0 if head.config.pitch else None)
+    assert scores.get("pitch_frame_f1") == scores.get("note_pitch_f1") == (1.0 if head.config.pitch else None)
+    assert scores["note_all_f1"] == scores["note_all_right"] == 1.0
     assert ("before" in scores) == (head.decoder != "rising_edges")
     if "before" in scores:
         assert scores["before"]["event_micro_f1"] == 1.0
@@ -76,6 +77,21 @@ def test_pitch_score_by_hand():
     assert head.score(silent, nothing, RATE)["pitch_frame_f1"] == 0.0
 
 
+def test_notes_are_scored_with_their_ends_and_pitches():
+    """Of 5 notes, one ends .2 s early, one is at another pitch: what counts frames or onsets hardly sees that."""
+    head = make_head()
+    activations = [perfect(head, piece) for piece in PIECES]
+    activations[0]["technique"][35:45, 1] = 0.0  # slide
+    activations[1]["pitch"][25:75] = np.eye(4)[3]  # slide
+    scores = head.score(PIECES, activations, RATE)
+    found = {part: scores[f"note_{part}_f1"] for part in ("onset", "offset", "pitch", "technique", "all")}
+    assert found == pytest.approx({"onset": 1, "offset": 0.8, "pitch": 0.8, "technique": 1, "all": 0.6})
+    assert scores["event_micro_f1"] == 1.0
+    blind = make_head(pitch=False).score(PIECES, activations, RATE)
+    assert "note_pitch_f1" not in blind
+    assert blind["note_all_f1"] == pytest.approx(0.8)
+
+
 def test_tuned_thresholds_are_used():
     """Probabilities of .3 and onsets of .25: nothing at .5, everything at the tuned thresholds."""
     head = make_head()
@@ -105,7 +121,8 @@ def test_before_post_processing_has_thresholds_of_its_own():
     plain.tune(PIECES, pieces, RATE)
     alone = plain.score(PIECES, pieces, RATE)
     assert head.thresholds["technique"] != head.thresholds["before"]
-    assert scores["before"] == {name: value for name, value in alone.items() if name != "per_class"}
+    assert scores["before"] == {name: alone[name] for name in scores["before"]}
+    assert set(scores["before"]) == {name for name in alone if name.startswith(("frame_", "event_"))}
     head.thresholds = {name: value for name, value in head.thresholds.items() if name != "before"}  # as adapters of 0.1.0
     plain.thresholds = {"technique": [0.5] * 3, "onset": 0.5}
     assert head.score(PIECES, pieces, RATE)["before"]["event_micro_f1"] == plain.score(PIECES, pieces, RATE)["event_micro_f1"]

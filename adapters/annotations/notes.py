@@ -70,6 +70,13 @@ class Notes(Kind):
             ("found", "event", "est"),
             ("correct", "event", "tp"),
         ),
+        parts={
+            "note_onset": "onset",
+            "note_offset": "with end",
+            "note_pitch": "with pitch",
+            "note_technique": "with technique",
+            "note_all": "with all of it",
+        },
     )
     card = CardWords(
         does="find playing techniques in audio recordings",

@@ -22,6 +22,7 @@ from etude.adapters.annotations import Annotation, Layer
 from etude.adapters.errors import UserError
 from etude.adapters.heads import Activations, Context, Excerpt, FrameGrid, Head, HeadConfig
 from etude.adapters.heads._parts import decoding, scoring
+from etude.adapters.heads._parts.complete_notes import note_scores
 from etude.adapters.heads._parts.decoding import Decoder
 from etude.adapters.heads._parts.dropout import Dropout
 from etude.adapters.heads._parts.frame_context import FrameContext
@@ -228,19 +229,22 @@ class Technique(Head):
         return Layer(tuple(notes))
 
     def score(self, references: Sequence[Annotation], activations: Sequence[Activations], rate: float) -> dict[str, Any]:
-        """Frame and event scores after post-processing; ``before`` holds those of the thresholded activations themselves.
+        """Scores of frames, events and complete notes after post-processing; ``before`` holds those of frames and events of
+        the thresholded activations themselves.
 
         They have thresholds of their own, since a decoder's are chosen for it; an adapter that was saved without takes .5.
         ``pitch_frame_f1`` is micro F1 over all (pitch, frame) cells at threshold .5 (MERTech, released code).
         """
         layers = [reference.notes for reference in references]
         lengths = [len(item["technique"]) for item in activations]
-        scores = self._scores(layers, [self.decode(item, rate) for item in activations], lengths, rate)
+        found = [self.decode(item, rate) for item in activations]
+        scores = self._scores(layers, found, lengths, rate)
+        scores |= note_scores(layers, found, self.labels, pitched=self.config.pitch)
         if self.decoder != "rising_edges":
             own = {**self.thresholds, "technique": self.thresholds.get("before", [self.untuned] * len(self.labels))}
             estimates = [self._decode(item, rate, "rising_edges", own) for item in activations]
             scores["before"] = self._scores(layers, estimates, lengths, rate)
-            del scores["before"]["per_class"]
+            del scores["before"]["per_class"], scores["before"]["absent"]
         if self.config.pitch:
             scores["pitch_frame_f1"] = self._pitch_f1(layers, activations, rate)
         return scores

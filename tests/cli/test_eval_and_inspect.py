@@ -81,7 +81,7 @@ def test_scores_are_those_that_mir_eval_gives_the_exported_files(adapter, recipe
     scores = json.loads(succeed("eval", adapter, "--json"))["scores"]["technique"]
     recordings = ["test0", "test1"]
     succeed("predict", adapter, *(toy_root / f"{name}.wav" for name in recordings), "--out", tmp_path / "out")
-    counts = {label: np.zeros(3) for label in LABELS}
+    counts, ends = {label: np.zeros(3) for label in LABELS}, np.zeros(3)
     frames_true, frames_found = [], []
     for name in recordings:
         true, found = read_csv(toy_root / f"{name}.csv"), read_csv(tmp_path / "out" / f"{name}.csv")
@@ -89,6 +89,9 @@ def test_scores_are_those_that_mir_eval_gives_the_exported_files(adapter, recipe
             pair = [np.array([e[:2] for e in events if e[2] == label]).reshape(-1, 2) for events in (true, found)]
             precision, _, _ = mir_eval.transcription.onset_precision_recall_f1(*pair, onset_tolerance=0.05)
             counts[label] += round(precision * len(pair[1])), len(pair[0]), len(pair[1])
+        intervals = [np.array([e[:2] for e in events]) for events in (true, found)]
+        matches = mir_eval.transcription.match_notes(intervals[0], np.ones(len(true)), intervals[1], np.ones(len(found)))
+        ends += len(matches), len(true), len(found)
         frames = soundfile.info(toy_root / f"{name}.wav").frames * 50 // RATE
         frames_true += draw(true, frames)
         frames_found += draw(found, frames)
@@ -99,6 +102,8 @@ def test_scores_are_those_that_mir_eval_gives_the_exported_files(adapter, recipe
     assert sum(row[0] for row in counts.values()) > 0
     assert scores["event_micro_f1"] == pytest.approx(f1(*sum(counts.values())), abs=1e-9)
     assert scores["event_macro_f1"] == pytest.approx(np.mean([f1(*counts[label]) for label in LABELS]), abs=1e-9)
+    assert scores["note_offset_f1"] == pytest.approx(f1(*ends), abs=1e-9)
+    assert 0 < scores["note_all_f1"] <= scores["note_offset_f1"] <= scores["note_onset_f1"]
     times = np.arange(len(frames_true)) / 50
     precision, recall, *_ = mir_eval.multipitch.metrics(times, frames_true, times, frames_found)
     assert scores["frame_micro_f1"] == pytest.approx(2 * precision * recall / (precision + recall), abs=1e-9)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
+
+MOST_ABSENT = 10
+"""How many classes of false alarms a line tells of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,9 @@ class ScoreNames:
     """Score -> its title in a terminal and its name on a card, in the order in which they are shown."""
     columns: tuple[tuple[str, str, str], ...]
     """Of the table of classes in a terminal: title, and the two keys that lead to the number in a row of ``per_class``."""
+    parts: Mapping[str, str] = field(default_factory=dict)
+    """Of the table of what is right of a record, if there is one: key in ``parts`` of the scores -> its title. The flat scores
+    whose names begin with that key are in this table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +48,31 @@ class CardWords:
     """Python that reads the layer of ``annotation``."""
     remark: str = ""
     """A sentence below the example."""
+
+
+PART_COLUMNS = {
+    "f1": "F1",
+    "precision": "precision",
+    "recall": "recall",
+    "ref": "annotated",
+    "est": "found",
+    "tp": "correct",
+    "right": "of matched",
+}
+"""Key in a row of ``parts`` -> title of the column; the last is a share of the records that were matched by time alone."""
+
+
+def part_rows(scores: Mapping[str, Any], names: ScoreNames) -> list[list[Any]]:
+    """Header and rows of the table of parts; empty without it. What the reference does not know has no row."""
+    parts = scores.get("parts", {})
+    rows = [[title, *map(parts[key].get, PART_COLUMNS)] for key, title in names.parts.items() if parts.get(key, {}).get("ref")]
+    return [["right", *PART_COLUMNS.values()], *rows] if rows else []
+
+
+def absent_line(scores: Mapping[str, Any]) -> str:
+    """A line of the classes that were found though the reference lacks them, the most frequent first; empty without any."""
+    absent = sorted(scores.get("absent", {}).items(), key=lambda item: -item[1])
+    told = [f"{label} {'once' if count == 1 else f'{count} times'}" for label, count in absent[:MOST_ABSENT]]
+    if more := len(absent) - len(told):
+        told.append(f"and {more} more {'class' if more == 1 else 'classes'}")
+    return f"never annotated here, but found: {', '.join(told)}" if told else ""

@@ -5,9 +5,9 @@ as pitch. Event scores use ``mir_eval.transcription``: an estimated event is cor
 reference event of the same class whose onset is within the tolerance (seconds); offsets are ignored (MERTech, Li et al.,
 ICASSP 2024).
 
-``micro`` pools all classes, ``macro`` is the mean of the F1 of the classes. Where nothing is to be found and nothing is
-found, 0 / 0 counts as 0, as in mir_eval and scikit-learn; but a class with neither reference nor estimate is left out of
-the macro mean. A class that is estimated though it never occurs has F1 = 0 and stays in.
+``micro`` pools all classes, ``macro`` is the mean of the F1 of the classes that occur in the reference: one false alarm of
+another class would otherwise cost as much as all that is wrong with a class of hundreds. ``absent`` counts those false alarms.
+Where nothing is to be found and nothing is found, 0 / 0 counts as 0, as in mir_eval and scikit-learn.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ def frame_scores(
 ) -> dict[str, Any]:
     """Compare rolls ``[frames, classes]``, one per recording, where the mask ``[frames, classes]`` is true.
 
-    Returns ``frame_micro_precision``, ``frame_micro_recall``, ``frame_micro_f1``, ``frame_macro_f1`` and ``per_class``:
-    ``{label: {"frame": {"precision", "recall", "f1", "tp", "ref", "est"}}}``, the last three counted in frames.
+    Returns ``frame_micro_precision``, ``frame_micro_recall``, ``frame_micro_f1``, ``frame_macro_f1``, ``per_class``:
+    ``{label: {"frame": {"precision", "recall", "f1", "tp", "ref", "est"}}}``, the last three counted in frames, and ``absent``:
+    ``{label: est}`` of the classes that are found though the reference has none of them.
     """
     matched, reference, estimated = np.zeros((3, len(labels)), np.int64)
     for reference_roll, estimate_roll, mask in zip(reference_rolls, estimate_rolls, masks, strict=True):
@@ -80,7 +81,7 @@ def event_scores(
 
 
 def merge_scores(*scores: Mapping[str, Any]) -> dict[str, Any]:
-    """One dictionary with the numbers of all, their ``per_class`` tables joined label by label."""
+    """One dictionary with the numbers of all, the last one's ``absent``, and their ``per_class`` tables joined by label."""
     merged: dict[str, Any] = {name: value for part in scores for name, value in part.items() if name != "per_class"}
     per_class: dict[str, Any] = {}
     for part in scores:
@@ -147,19 +148,21 @@ def _fake_pitches(classes: NDArray[np.intp]) -> NDArray[np.float64]:
 def summary(kind: str, labels: Sequence[str], matched: Counts, reference: Counts, estimated: Counts) -> dict[str, Any]:
     """Scores from counts by class, each ``[classes]``, named as in :func:`frame_scores`, whose kind is ``frame``."""
     counts = zip(matched.tolist(), reference.tolist(), estimated.tolist(), strict=True)
-    table = {label: _ratios(*row) for label, row in zip(labels, counts, strict=True)}
-    micro = _ratios(int(matched.sum()), int(reference.sum()), int(estimated.sum()))
-    f1 = [row["f1"] for row in table.values() if row["ref"] or row["est"]]
+    table = {label: ratios(*row) for label, row in zip(labels, counts, strict=True)}
+    micro = ratios(int(matched.sum()), int(reference.sum()), int(estimated.sum()))
+    f1 = [row["f1"] for row in table.values() if row["ref"]]
     return {
         f"{kind}_micro_precision": micro["precision"],
         f"{kind}_micro_recall": micro["recall"],
         f"{kind}_micro_f1": micro["f1"],
         f"{kind}_macro_f1": sum(f1) / len(f1) if f1 else 0.0,
         "per_class": {label: {kind: row} for label, row in table.items()},
+        "absent": {label: row["est"] for label, row in table.items() if row["est"] and not row["ref"]},
     }
 
 
-def _ratios(matched: int, reference: int, estimated: int) -> dict[str, float | int]:
+def ratios(matched: int, reference: int, estimated: int) -> dict[str, float | int]:
+    """``precision``, ``recall``, ``f1`` and the counts that they are made of: ``tp``, ``ref``, ``est``."""
     return {
         "precision": matched / estimated if estimated else 0.0,
         "recall": matched / reference if reference else 0.0,

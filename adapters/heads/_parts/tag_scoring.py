@@ -2,8 +2,8 @@
 
 Arrays are ``[clips, classes]``: ``truth`` and ``estimate`` boolean, ``probabilities`` of any scale that ranks the classes of a
 clip and the clips of a class, ``labelled`` true where it is known whether a clip has a tag; other cells count in nothing.
-``f1_micro`` pools all (clip, class) cells; ``f1_macro`` is the mean over the classes that occur in truth or estimate. Where
-nothing is to be found and nothing is found, 0 / 0 counts as 0, as in scikit-learn, and so does a mean over nothing.
+``f1_micro`` pools all (clip, class) cells; ``f1_macro`` is the mean over the classes that occur in the truth. Where nothing is
+to be found and nothing is found, 0 / 0 counts as 0, as in scikit-learn, and so does a mean over nothing.
 """
 
 from __future__ import annotations
@@ -47,8 +47,9 @@ def labelled_cells(layers: Sequence[Layer], labels: Sequence[str]) -> Cells:
 def tag_scores(
     truth: Cells, probabilities: Probabilities, estimate: Cells, labels: Sequence[str], labelled: Cells | None = None
 ) -> dict[str, Any]:
-    """``f1_micro``, ``f1_macro``, ``lrap``, ``map``, ``roc_auc`` and ``per_class``: ``{label: {"clip": {"precision", "recall",
-    "f1", "tp", "ref", "est"}}}``, the last three counted in clips. All cells are labelled unless ``labelled`` says otherwise.
+    """``f1_micro``, ``f1_macro``, ``lrap``, ``map``, ``roc_auc``, ``per_class``: ``{label: {"clip": {"precision", "recall",
+    "f1", "tp", "ref", "est"}}}``, the last three counted in clips, and ``absent``: ``{label: est}`` of the classes that are
+    found though no clip has them. All cells are labelled unless ``labelled`` says otherwise.
 
     ``map`` is the mean of :func:`average_precision` over the classes that a clip has, ``roc_auc`` that of :func:`roc_auc` over
     the classes that some clips have and others have not.
@@ -66,6 +67,7 @@ def tag_scores(
         "map": _mean([average_precision(own, values) for own, values in classes]),
         "roc_auc": _mean([roc_auc(own, values) for own, values in classes if not own.all()]),
         "per_class": scores["per_class"],
+        "absent": scores["absent"],
     }
 
 
