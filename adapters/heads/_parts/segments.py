@@ -1,0 +1,73 @@
+"""A stretch of sound, a note or a clip, as a few vectors: how its frames are spread, and what its beginning is like.
+
+Each frame of a state is normalised by itself, which takes off what a room or a microphone adds to all of them, and counts by its
+loudness, so that silence and tails count for nothing. The beginning is described by itself: a technique is heard in the first
+third of a second, and what follows differs between two recordings of the same technique more than between two techniques.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logsumexp
+
+Kind = Literal["beginning", "course", "spectrum"]
+EARLY_SECONDS = 0.3
+ATTACK_SECONDS = 0.08
+RANGE_DB = 40.0
+"""Frames that are this much softer than the loudest do not sound."""
+LOWEST = -14.0
+"""Natural logarithm of power below that of the loudest band, where a spectrum ends."""
+NEPERS = np.log(10) / 10
+"""Natural logarithm of power per dB."""
+
+Frames = NDArray[np.float32]
+
+
+def normalised(states: NDArray[np.floating[Any]]) -> Frames:
+    """Each frame of ``[frames, hidden]`` with mean 0 and deviation 1."""
+    frames = states.astype(np.float32)
+    centred = frames - frames.mean(axis=-1, keepdims=True)
+    return centred / (centred.std(axis=-1, keepdims=True) + np.float32(1e-5))
+
+
+def loudness(log_mel: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Natural logarithm of a frame's power, ``[frames, bands]`` -> ``[frames]``."""
+    found: NDArray[np.float64] = logsumexp(log_mel.astype(np.float64), axis=-1)
+    return found
+
+
+def sounding(level: NDArray[np.float64]) -> tuple[int, int] | None:
+    """First frame that sounds, and the first after the last one; ``None`` for digital silence."""
+    (found,) = np.nonzero(level > max(level.max(initial=-np.inf) - RANGE_DB * NEPERS, AUDIBLE))
+    return (int(found[0]), int(found[-1]) + 1) if len(found) else None
+
+
+AUDIBLE = np.log(1e-9 * 80) + 0.1
+"""What a silent frame has by the floor of :func:`~etude.adapters.sound.descriptors.log_mel` alone is no sound."""
+
+
+def describe(kind: Kind, frames: Frames, level: NDArray[np.float64], rate: float) -> Frames:
+    """Frames of a segment ``[frames, width]``, at least one, and their loudness ``[frames]`` -> one vector.
+
+    ``beginning``: the mean of the first :data:`EARLY_SECONDS`. ``course``: mean and deviation there and over all. ``spectrum``:
+    what log-mel bands do (mean, deviation, maximum, attack, mean step), relative to the loudest.
+    """
+    weights = np.exp((level - level.max()) / 4).astype(np.float32)
+    early = max(1, round(EARLY_SECONDS * rate))
+    if kind == "beginning":
+        return _moments(frames[:early], weights[:early])[0]
+    if kind == "course":
+        return np.concatenate([*_moments(frames[:early], weights[:early]), *_moments(frames, weights)])
+    bands = np.maximum(frames - frames.max(), np.float32(LOWEST))
+    attack = bands[: max(1, round(ATTACK_SECONDS * rate))].mean(axis=0)
+    steps = np.abs(np.diff(bands, axis=0)).mean(axis=0) if len(bands) > 1 else np.zeros_like(attack)
+    return np.concatenate([bands.mean(axis=0), bands.std(axis=0), bands.max(axis=0), attack, steps])
+
+
+def _moments(frames: Frames, weights: Frames) -> tuple[Frames, Frames]:
+    shares = weights / weights.sum()
+    mean = shares @ frames
+    return mean, np.sqrt(shares @ np.square(frames - mean))
