@@ -6,7 +6,7 @@ import pytest
 from made_datasets import audio, whats
 from test_datasets_phrases import RATE, click, folder_bytes, phrases
 
-from etude.adapters.datasets._parts.groups import is_unseen, measured_on
+from etude.adapters.datasets._parts.groups import is_unseen, measured_on, unseen_first
 from etude.adapters.datasets.folder import Folder
 from etude.adapters.datasets.manifest import ManifestConfig, ManifestDataset
 from etude.adapters.datasets.notes import Notes
@@ -124,3 +124,5 @@ def test_of_three_groups_or_more_validation_and_test_are_others_than_training(tm
 def test_what_was_measured_in_words(trained, scored, text):
     assert measured_on(trained, scored).startswith(text)
     assert is_unseen(trained, scored) == ("unseen" in text)
+    groups = {"validation": trained or (), "test": scored, **({} if trained is None else {"train": trained})}
+    assert unseen_first(groups, ["validation", "test"])[0] == ("test" if "unseen" in text else "validation")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -100,6 +100,11 @@ class Notes(Kind):
         longest = max((note.offset - note.onset for note in layer), default=0.0)
         found = [(bisect_left(onsets, start - longest), bisect_left(onsets, end)) for start, end in spans]
         return [replace(layer, records=layer.records[first:last]) for first, last in found]
+
+    def without(self, layer: Layer, names: Collection[str]) -> Layer:
+        """See :class:`Kind`: something sounds there, with a technique that is not annotated."""
+        records = tuple(replace(note, technique=None) if note.technique in names else note for note in layer)
+        return replace(layer, records=records, unjudged=(*layer.unjudged, *names))
 
     def row(self, record: Note) -> dict[str, str]:
         """See :class:`Kind`; ``instrument`` and ``confidence`` are further columns."""

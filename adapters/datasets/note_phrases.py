@@ -81,7 +81,7 @@ class NotePhrasesConfig(DatasetConfig):
     """Hz."""
 
     def content(self) -> dict[str, Any]:
-        """See :class:`DatasetConfig`; without ``group``, as before there was one: phrases that were made then are found again."""
+        """See :class:`DatasetConfig`; without ``group`` as before there was one, so that phrases made then are found."""
         return {name: value for name, value in super().content().items() if name != "group" or value is not None}
 
     @model_validator(mode="after")

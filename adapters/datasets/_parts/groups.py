@@ -5,7 +5,7 @@ A score on groups that training knows is one of the same session; only one on ot
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from etude.adapters.datasets import SPLITS, Track
@@ -74,6 +74,11 @@ def some_of(names: Sequence[str]) -> str:
 def is_unseen(trained: Collection[str] | None, scored: Iterable[str]) -> bool:
     """Whether scores on the groups ``scored`` are of some that training, on the groups ``trained``, has not seen."""
     return any(trained or ()) and bool(set(scored) - set(trained or ()) - {""})
+
+
+def unseen_first(groups: Mapping[str, Sequence[str]], splits: Iterable[str]) -> list[str]:
+    """The ``splits`` in their order, but those first whose groups (by split) training has not seen."""
+    return sorted(splits, key=lambda split: not is_unseen(groups.get("train"), groups.get(split, ())))
 
 
 def measured_on(trained: Sequence[str] | None, scored: Sequence[str]) -> str:
