@@ -111,7 +111,7 @@ def test_of_three_groups_or_more_validation_and_test_are_others_than_training(tm
 @pytest.mark.parametrize(
     ("trained", "scored", "text"),
     [
-        (None, ("a",), "the groups of training are not known"),
+        (None, ("a",), "it is not known whether training had these sessions or players"),
         ((), ("a",), "no groups are given: how it does on another session or player is not measured"),
         (("",), ("",), "no groups are given"),
         (("a", "b"), ("a",), "measured on the same session or player only (groups: a)"),

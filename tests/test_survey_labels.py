@@ -105,7 +105,7 @@ def test_classes_that_only_one_group_has():
     alone = [track(split, *"cd" * 5, group="dan") for split in SPLITS[1:]]
     lines = told([*tracks, *alone, track("train", *"c" * 5, group="dan")], notes=("a", "b"))
     assert lines[-1] == (
-        "techniques of one group only, which no other can test: 'c', 'd' (record another session or player with it)"
+        "techniques of one group only, not measured on another: 'c', 'd' (record another session or player with it)"
     )
     (line,) = told([*full("a", group="ann"), *full("b", group="ann")])
     assert line.startswith("splits 'validation' and 'test'"), "of a single group, every class is"

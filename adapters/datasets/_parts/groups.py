@@ -61,7 +61,7 @@ def _classes_of_one(tracks: Sequence[Track]) -> Iterator[Problem]:
                 found.setdefault(kind.label, {}).setdefault(name, set()).add(track.group)
     for label, classes in found.items():
         if alone := [f"'{name}'" for name, groups in sorted(classes.items()) if len(groups) == 1 and all(groups)]:
-            what = f"{label}{'s' if len(alone) > 1 else ''} of one group only, which no other can test: {some_of(alone)}"
+            what = f"{label}{'s' if len(alone) > 1 else ''} of one group only, not measured on another: {some_of(alone)}"
             yield Problem(what, fix="record another session or player with it")
 
 
@@ -87,7 +87,7 @@ def measured_on(trained: Sequence[str] | None, scored: Sequence[str]) -> str:
     ``""`` stands for recordings without a group; ``None`` for what is not known.
     """
     if trained is None:
-        return "the groups of training are not known: whether this is another session or player is not, either"
+        return "it is not known whether training had these sessions or players"
     if not (any(trained) and any(scored)):
         return "no groups are given: how it does on another session or player is not measured"
     unseen = [group for group in scored if group and group not in trained]
