@@ -49,4 +49,6 @@ def _print_held_out(found: Mapping[str, Any], name: str) -> None:
         console = Console()
         console.print(f"{name}leave-one-group-out ({head})", style="bold", soft_wrap=True, highlight=False, markup=False)
         console.print(table)
-    console.print("each row on groups that were left out of training, thresholds and choice of epoch included")
+    console.print(
+        "each scored after training without it, thresholds and choice of epoch included", soft_wrap=True, highlight=False
+    )

@@ -15,6 +15,8 @@ from etude.adapters.errors import UserError
 
 RANGE_TOLERANCE = 0.1
 """Seconds by which an event may outlast its recording (rounded labels) before it is reported."""
+MARGIN_SECONDS = 0.05
+"""By which the onset of an event that is found may differ from that of the note."""
 UNNAMED = "note"
 """What a note without a technique is called where a name is needed."""
 
@@ -102,9 +104,13 @@ class Notes(Kind):
         return [replace(layer, records=layer.records[first:last]) for first, last in found]
 
     def without(self, layer: Layer, names: Collection[str]) -> Layer:
-        """See :class:`Kind`: something sounds there, with a technique that is not annotated."""
-        records = tuple(replace(note, technique=None) if note.technique in names else note for note in layer)
-        return replace(layer, records=records, unjudged=(*layer.unjudged, *names))
+        """See :class:`Kind`. While a note of them sounds, and ``MARGIN_SECONDS`` around it, nothing is known: whatever a model
+        that has not learned them takes them for, it may begin a little early."""
+        gone = [note for note in layer if note.technique in names]
+        heard = Layer(known=tuple((max(0.0, note.onset - MARGIN_SECONDS), note.offset + MARGIN_SECONDS) for note in gone))
+        rest = [(max(a, c), min(b, d)) for a, b in layer.known for c, d in heard.unknown(math.inf) if max(a, c) < min(b, d)]
+        kept = tuple(note for note in layer if note.technique not in names)
+        return Layer(kept, tuple(rest), (*layer.unjudged, *names) if rest else ())
 
     def row(self, record: Note) -> dict[str, str]:
         """See :class:`Kind`; ``instrument`` and ``confidence`` are further columns."""
