@@ -44,8 +44,9 @@ def _print_held_out(found: Mapping[str, Any], name: str) -> None:
             table.add_column(title, justify="right", no_wrap=True)
         for fold in found["folds"]:
             table.add_row(some_of(fold["groups"]), *(f"{fold['scores'][head][score]:.3f}" for score in titles))
-        for title, row in (("mean", means), ("± spread", found["spread"][head])):
-            table.add_row(title, *(f"{row[score]:.3f}" for score in titles))
+        if spread := found["spread"].get(head):
+            for title, row in (("mean", means), ("± spread", spread)):
+                table.add_row(title, *(f"{row[score]:.3f}" for score in titles))
         console = Console()
         console.print(f"{name}leave-one-group-out ({head})", style="bold", soft_wrap=True, highlight=False, markup=False)
         console.print(table)

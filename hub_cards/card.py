@@ -180,14 +180,14 @@ def _score_table(splits: Mapping[str, Any], head: str) -> list[list[Any]]:
         scores = heads.get(head, {})
         columns[f"{split}, before post-processing"] = dict(_numbers(scores.get("before") or {}))
         columns[split] = dict(_numbers(scores))
-    return _rows_by_score({title: numbers for title, numbers in columns.items() if numbers}, head)
+    return _rows_by_score(columns, head)
 
 
 def _held_out_table(held_out: Mapping[str, Any], head: str) -> list[list[Any]]:
     """Header and rows of scores on groups that were left out of training: mean and spread, and each fold."""
     mean, spread = (dict(_numbers(held_out[name].get(head, {}))) for name in ("mean", "spread"))
     columns: dict[str, Mapping[str, Any]] = {
-        "mean ± standard deviation": {name: f"{value:.3f} ± {spread[name]:.3f}" for name, value in mean.items()}
+        "mean ± standard deviation": {name: f"{mean[name]:.3f} ± {value:.3f}" for name, value in spread.items()}
     }
     columns |= {some_of(fold["groups"]): {name: fold["scores"][head].get(name) for name in mean} for fold in held_out["folds"]}
     return _rows_by_score(columns, head)
@@ -195,6 +195,7 @@ def _held_out_table(held_out: Mapping[str, Any], head: str) -> list[list[Any]]:
 
 def _rows_by_score(columns: Mapping[str, Mapping[str, Any]], head: str) -> list[list[Any]]:
     """Header and a row for each score, the headline ones first; ``columns`` are title -> score -> cell."""
+    columns = {title: cells for title, cells in columns.items() if cells}
     rows = dict.fromkeys(name for cells in columns.values() for name in cells)
     names = {name: long for name, (_, long) in head_kind(head).scores.headline.items()}
     known = [name for name in names if name in rows] + [name for name in rows if name not in names]

@@ -133,6 +133,28 @@ def test_a_group_that_cannot_be_left_out_is_told(toy_root, toy_recipe, tmp_path,
     assert [fold["groups"] for fold in folds] == [["a"], ["c"]]
 
 
+def test_groups_that_the_first_stage_has_seen_are_not_unseen_in_the_second(grouped, toy_root, toy_recipe, tmp_path, capsys):
+    rows = {name: (split, {"c": "e"}.get(group, group)) for name, (split, group) in PLAYERS.items()}
+    root = manifest(toy_root, tmp_path / "data", {**rows, "test0": ("test", "c")})
+    start = grouped[0] / "adapter"
+    engine.train(toy_recipe(*QUICK, f"data.root={root}", f"init_from={start}"), tmp_path / "run", tmp_path / "adapter")
+    told = capsys.readouterr().err.splitlines()
+    for group in "ab":
+        what = f"{start}, which training starts from, has learned from '{group}'"
+        assert f"notice: {group} cannot be left out: {what}" in told
+    trained = artifact.load(tmp_path / "adapter")
+    found = trained.metrics[HELD_OUT]
+    assert [fold["groups"] for fold in found["folds"]] == [["e"]]
+    assert found["mean"]["technique"]["event_macro_f1"] == found["folds"][0]["scores"]["technique"]["event_macro_f1"]
+    assert not found["spread"], "of one fold there is none"
+    assert "| Score | e |" in (tmp_path / "adapter" / "README.md").read_text()
+    code, out, _ = adapt("inspect", tmp_path / "adapter")
+    assert code == 0
+    assert " e " in out
+    assert "spread" not in out
+    assert trained.manifest.groups == {"train": ("a", "b", "c", "e"), "validation": ("a", "b"), "test": ("c", "d")}
+
+
 def test_what_was_measured_is_told_beside_the_scores(grouped, tmp_path):
     folder, _, trained, _ = grouped
     code, out, err = adapt("inspect", folder / "adapter")

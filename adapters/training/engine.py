@@ -28,6 +28,7 @@ from etude.adapters.storage.feature_store import FeatureStore
 from etude.adapters.training.checkpoint import load_checkpoint
 from etude.adapters.training.evaluation import flatten
 from etude.adapters.training.finish import complete, write_artifact
+from etude.adapters.training.group_folds import Fold
 from etude.adapters.training.interrupt import Interruption
 from etude.adapters.training.leave_one_group_out import leave_one_group_out
 from etude.adapters.training.loop import AUTOCAST, Loop
@@ -79,11 +80,12 @@ def train(recipe: Recipe, run: Path, out: Path, *, fresh: bool = False, cache: b
             metrics["test"] = loop.scores(test, tune=False)
         licence = joined_licence(dataset.licence, *([origin.manifest.data_licence] if origin else []))
         groups = {split: groups_of(own) for split, own in tracks.items()}
+        groups["train"] = tuple(sorted({*groups["train"], *_groups_before(origin)}))
         write = partial(write_artifact, out, recipe, dataset.config.name, licence, model, loop.fingerprint, groups)
         if accelerator.is_main_process:
             write(metrics)
         if recipe.train.leave_one_group_out:
-            held_out = leave_one_group_out(loop, lambda kept: _begin(recipe, dataset, kept)[0])
+            held_out = leave_one_group_out(loop, partial(_begin_fold, recipe, dataset))
             if held_out and accelerator.is_main_process:
                 write({**held_out, **metrics})
         loop.finish()
@@ -101,6 +103,19 @@ def _begin(recipe: Recipe, dataset: Dataset, tracks: list[Track]) -> tuple[Adapt
     """The model that is to be trained on ``tracks``, the adapter that it starts from if there is one, and that in words."""
     model = untrained_model(recipe, dataset, tracks)
     return model, *(start_from(model, recipe, Path(recipe.init_from)) if recipe.init_from else (None, ""))
+
+
+def _begin_fold(recipe: Recipe, dataset: Dataset, fold: Fold) -> AdaptedModel:
+    """The same without the groups of ``fold``. Raises :class:`UserError` where the adapter to start from has seen one."""
+    model, origin, _ = _begin(recipe, dataset, fold.train)
+    if known := _groups_before(origin).intersection(fold.groups):
+        raise UserError(f"{recipe.init_from}, which training starts from, has learned from '{min(known)}'")
+    return model
+
+
+def _groups_before(origin: Artifact | None) -> set[str]:
+    """What the adapter that training starts from was trained on."""
+    return set((origin.manifest.groups or {}).get("train", ("",))) if origin else set()
 
 
 def untrained_model(recipe: Recipe, dataset: Dataset, tracks: list[Track]) -> AdaptedModel:

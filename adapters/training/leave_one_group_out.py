@@ -17,7 +17,6 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from etude.adapters.artifact import HELD_OUT, plain
-from etude.adapters.datasets import Track
 from etude.adapters.datasets._parts.groups import some_of
 from etude.adapters.errors import UserError
 from etude.adapters.heads._parts.labels import head_kind
@@ -33,16 +32,16 @@ from etude.adapters.training.group_folds import Fold, group_folds
 from etude.adapters.training.loop import Loop
 from etude.adapters.training.reporter import Reporter
 
-Build = Callable[[list[Track]], AdaptedModel]
-"""Training recordings -> the model at step 0."""
+Build = Callable[[Fold], AdaptedModel]
+"""Gives the model at step 0, or raises :class:`UserError` where the groups cannot be left out."""
 
 
 def leave_one_group_out(whole: Loop, build: Build) -> dict[str, Any]:
     """Scores on groups that were left out of the run ``whole``, whose states are there: ``{"leave_one_group_out": {"folds":
     [{"groups", "recordings", "scores"}, ...], "mean": ..., "spread": ...}}``, all scores by head.
 
-    The spread is the standard deviation over the folds. Empty where there are fewer than two groups, or fewer than two folds
-    that can be trained and judged; what hinders one is told. Raises :class:`KeyboardInterrupt` after saving a checkpoint.
+    The spread is the standard deviation over the folds, if there are several. Empty where there are fewer than two groups,
+    or no fold can be trained and judged; what hinders one is told. Raises :class:`KeyboardInterrupt` after saving a checkpoint.
     """
     train, validation = whole.train_windows.tracks, whole.validation.windows.tracks
     kinds = {head_kind(name).name for name in whole.heads}
@@ -61,7 +60,7 @@ def leave_one_group_out(whole: Loop, build: Build) -> dict[str, Any]:
                 metric = whole.config.metric
                 whole.reporter.say(f"{some_of(fold.groups)} left out: {metric} {flatten(scores)[metric]:.3f}")
             advance(1)
-    return {HELD_OUT: {"folds": found, **_summary([fold["scores"] for fold in found])}} if len(found) > 1 else {}
+    return {HELD_OUT: {"folds": found, **_summary([fold["scores"] for fold in found])}} if found else {}
 
 
 def _fold_scores(whole: Loop, fold: Fold, judged: WindowFeatures, build: Build) -> Scores | None:
@@ -72,8 +71,8 @@ def _fold_scores(whole: Loop, fold: Fold, judged: WindowFeatures, build: Build) 
     try:
         if not fold.test:
             raise UserError("what the others know does not occur in it")
-        model = build(fold.train).to(whole.accelerator.device)
-    except UserError as error:  # the others may hold no pitch, say
+        model = build(fold).to(whole.accelerator.device)
+    except UserError as error:  # the others hold no pitch, say
         whole.reporter.say(f"notice: {some_of(fold.groups)} cannot be left out: {error.problems[0].what}")
         return None
     if whole.accelerator.is_main_process:
@@ -132,12 +131,13 @@ class _FoldLoop(Loop):
 
 
 def _summary(scores: list[Scores]) -> dict[str, Scores]:
-    """Mean and standard deviation of every number that all folds have."""
+    """Mean and standard deviation (of several) of every number that all folds have."""
     flat = [flatten(own) for own in scores]
     names = [name.split(".", 1) for name in flat[0] if all(name in own for own in flat)]
     found: dict[str, Scores] = {"mean": {}, "spread": {}}
     for head, name in names:
         values = [own[f"{head}.{name}"] for own in flat]
         found["mean"].setdefault(head, {})[name] = mean(values)
-        found["spread"].setdefault(head, {})[name] = stdev(values)
+        if len(values) > 1:
+            found["spread"].setdefault(head, {})[name] = stdev(values)
     return found
