@@ -28,6 +28,8 @@ from etude.adapters.storage.home import home_above, steps_up
 
 FORMAT_VERSION = 1
 TENSORS, MANIFEST, RECIPE, METRICS, CARD = "adapter.safetensors", "adapter.json", "recipe.yaml", "metrics.json", "README.md"
+HELD_OUT = "leave_one_group_out"
+"""Among the scores: those on groups that were left out of training, of which there are no more than the training has."""
 HASHED = {"manifest_sha256": MANIFEST, "recipe_sha256": RECIPE, "metrics_sha256": METRICS}
 """Header key -> the file it is the hash of."""
 
@@ -90,6 +92,8 @@ class Manifest(StrictModel):
     """Headline scores; undefined ones (a class that never occurs) are left out."""
     metric: str
     """The validation metric that chose this checkpoint."""
+    groups: dict[str, tuple[str, ...]] | None = None
+    """Split -> the groups (sessions, players) of its recordings, ``""`` among them where one has none; ``None``: not known."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,8 @@ class Header:
 
 @dataclass(frozen=True)
 class Artifact:
-    """A loaded adapter: CPU tensors by canonical name, the recipe as YAML text, the scores by split and head."""
+    """A loaded adapter: CPU tensors by canonical name, the recipe as YAML text, the scores by split and head, and those of
+    :data:`HELD_OUT`."""
 
     folder: Path
     manifest: Manifest

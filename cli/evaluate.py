@@ -35,8 +35,10 @@ def evaluate(
     if not speaks():
         return
     if as_json:
-        found = {"adapter": str(adapter), "split": split, "recordings": result.recordings, "scores": plain(result.scores)}
+        found = {"adapter": str(adapter), "split": split, "recordings": result.recordings, "measured": result.measured}
+        found["scores"] = plain(result.scores)
         typer.echo(json.dumps(found, ensure_ascii=False, allow_nan=False))
     else:
         recordings = f"{result.recordings} recording{'' if result.recordings == 1 else 's'}"
         print_scores(result.scores, f"{result.adapter.manifest.name} on {data or 'its own data'}, {split}, {recordings}")
+        typer.echo(result.measured)

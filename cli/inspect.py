@@ -24,7 +24,7 @@ def inspect(
     from rich.table import Table
 
     from etude.adapters.artifact import load, read_header
-    from etude.cli.scores import print_scores
+    from etude.cli.measured import print_all_scores
 
     load(adapter)  # verifies the tensors as well
     header = read_header(adapter)
@@ -62,8 +62,7 @@ def inspect(
     for name, shape in header.shapes.items():
         sizes.add_row(name, "x".join(map(str, shape)), f"{math.prod(shape):,}")
     console.print(sizes)
-    for split, scores in header.metrics.items():
-        print_scores(scores, split)
+    print_all_scores(header)
 
 
 def _text(thresholds: Mapping[str, Any], labels: Sequence[str]) -> str:

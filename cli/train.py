@@ -34,7 +34,7 @@ def train(
     with progress("starting", 1):
         from etude.adapters.artifact import read_header
         from etude.adapters.training.engine import train as run_training
-        from etude.cli.scores import print_scores
+        from etude.cli.measured import print_all_scores
     with resumable(fresh=fresh):
         run_training(loaded, run, out, fresh=fresh, cache=cache)
     if not speaks():
@@ -43,6 +43,5 @@ def train(
         typer.echo(str(out))
         return
     header = read_header(out)
-    for split, scores in header.metrics.items():
-        print_scores(scores, f"{loaded.name}, {split}")
+    print_all_scores(header, f"{loaded.name}, ")
     typer.echo(f"adapter: {out} ({header.total_bytes / 1e6:.2f} MB)   run: {run}")

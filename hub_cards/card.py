@@ -18,7 +18,8 @@ from jinja2 import Environment, StrictUndefined
 
 from etude.adapters.annotations import Kind
 from etude.adapters.annotations._parts.shown import absent_line, part_rows
-from etude.adapters.artifact import Manifest
+from etude.adapters.artifact import HELD_OUT, Manifest
+from etude.adapters.datasets._parts.groups import is_unseen, measured_on, some_of, unseen_first
 from etude.adapters.heads._parts.labels import head_kind
 
 PERMISSIVE = ("cc0-1.0", "unlicense", "mit", "bsd-2-clause", "bsd-3-clause", "apache-2.0", "cc-by-3.0", "cc-by-4.0")
@@ -41,7 +42,7 @@ def render_card(manifest: Manifest, metrics: Mapping[str, Any], recipe_text: str
     """``README.md`` of an artifact: YAML front matter and Markdown.
 
     ``metrics`` is split -> head -> scores, where scores are flat numbers beside ``per_class`` and ``before`` (the same numbers
-    before post-processing); whatever is missing is left out.
+    before post-processing), and what :mod:`leave_one_group_out` measured; whatever is missing is left out.
     """
     environment = Environment(
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False
@@ -49,15 +50,21 @@ def render_card(manifest: Manifest, metrics: Mapping[str, Any], recipe_text: str
     environment.filters["cell"] = _cell
     manifest = Manifest.model_validate(_without_paths(manifest.model_dump()))
     backbone = manifest.backbone
+    groups = manifest.groups or {}
     splits = {split: metrics[split] for split in ("validation", "test") if metrics.get(split)}
     tested = next(reversed(splits), None)
+    splits = {split: splits[split] for split in unseen_first(groups, splits)}
+    held_out: Mapping[str, Any] = metrics.get(HELD_OUT) or {}
     card = environment.from_string(files("etude.hub_cards").joinpath("card.md.jinja").read_text(encoding="utf-8")).render(
-        front_matter=_front_matter(manifest, splits).to_yaml(),
+        front_matter=_front_matter(manifest, {**({HELD_OUT: held_out["mean"]} if held_out else {}), **splits}).to_yaml(),
         manifest=manifest,
         kinds=_kinds(manifest),
         base=_last(backbone.id),
         on_hub=_on_hub(backbone.id),
         recipe=yaml.safe_dump(_without_paths(yaml.safe_load(recipe_text)), sort_keys=False, allow_unicode=True).strip(),
+        held_out={head: _held_out_table(held_out, head) for head in manifest.labels if held_out},
+        measured={split: measured_on(groups.get("train"), groups.get(split, ())) for split in splits} if groups else {},
+        elsewhere=bool(held_out) or is_unseen(groups.get("train"), groups.get(tested or "", ())),
         tables={head: _score_table(splits, head) for head in manifest.labels},
         classes={head: _class_table(splits[tested].get(head, {})) for head in manifest.labels} if tested else {},
         parts={head: part_rows(splits[tested].get(head, {}), head_kind(head).scores) for head in manifest.labels}
@@ -178,14 +185,29 @@ def _score_table(splits: Mapping[str, Any], head: str) -> list[list[Any]]:
         scores = heads.get(head, {})
         columns[f"{split}, before post-processing"] = dict(_numbers(scores.get("before") or {}))
         columns[split] = dict(_numbers(scores))
-    columns = {title: numbers for title, numbers in columns.items() if numbers}
-    rows = dict.fromkeys(name for numbers in columns.values() for name in numbers)
+    return _rows_by_score(columns, head)
+
+
+def _held_out_table(held_out: Mapping[str, Any], head: str) -> list[list[Any]]:
+    """Header and rows of scores on groups that were left out of training: mean and spread, and each fold."""
+    mean, spread = (dict(_numbers(held_out[name].get(head, {}))) for name in ("mean", "spread"))
+    columns: dict[str, Mapping[str, Any]] = {
+        "mean ± standard deviation": {name: f"{mean[name]:.3f} ± {value:.3f}" for name, value in spread.items()}
+    }
+    columns |= {some_of(fold["groups"]): {name: fold["scores"][head].get(name) for name in mean} for fold in held_out["folds"]}
+    return _rows_by_score(columns, head)
+
+
+def _rows_by_score(columns: Mapping[str, Mapping[str, Any]], head: str) -> list[list[Any]]:
+    """Header and a row for each score, the headline ones first; ``columns`` are title -> score -> cell."""
+    columns = {title: cells for title, cells in columns.items() if cells}
+    rows = dict.fromkeys(name for cells in columns.values() for name in cells)
     shown = head_kind(head).scores
     names = {name: long for name, (_, long) in shown.headline.items()}
     others = [name for name in rows if name not in names and not name.startswith(tuple(f"{part}_" for part in shown.parts))]
     known = [name for name in names if name in rows] + others
     body = [
-        [names.get(name, name.replace("_", " ").replace("f1", "F1")), *(numbers.get(name) for numbers in columns.values())]
+        [names.get(name, name.replace("_", " ").replace("f1", "F1")), *(cells.get(name) for cells in columns.values())]
         for name in known
     ]
     return [["Score", *columns], *body] if body else []

@@ -26,7 +26,10 @@ from etude.cli.app import main
 
 BIN = Path(sys.executable).parent
 STEPS_PER_EPOCH, STOPPED_AFTER = 2, 3
-OVERRIDES = {"batch-norm": ("method={name: reprogramming, form: film, width: 4}",)}
+OVERRIDES = {
+    "batch-norm": ("method={name: reprogramming, form: film, width: 4}",),
+    "grouped": ("data.file=grouped.csv", "train.epochs=1"),
+}
 
 
 def work(folder, *names, environment=MappingProxyType({})):
@@ -46,7 +49,9 @@ def work(folder, *names, environment=MappingProxyType({})):
                     if name == "left":
                         interrupt_while_the_second_waits(patch, folder, rank)
                     engine.train(
-                        load_recipe(folder / "toy.yaml", OVERRIDES.get(name, ())), folder / name, folder / f"{name}-adapter"
+                        load_recipe(folder / "toy.yaml", OVERRIDES.get(name.split("-one")[0], ())),
+                        folder / name,
+                        folder / f"{name}-adapter",
                     )
             except KeyboardInterrupt:
                 did["interrupted"] = time.time()

@@ -201,7 +201,7 @@ def test_events_may_be_told_apart_by_what_plays_them(tmp_path):
 def test_a_manifest_may_have_tags_in_place_of_events_and_say_what_belongs_together(tmp_path):
     for name in "abcd":
         audio(tmp_path / f"{name}.wav")
-    text = "audio,tags,split,group\na.wav,flute; cello,train,x\nb.wav,-,train,\nc.wav,flute,test,y\nd.wav,,test,y\n"
+    text = "audio,tags,split,group\na.wav,flute; cello,train,x\nb.wav,-,train,z\nc.wav,flute,test,y\nd.wav,,test,y\n"
     (tmp_path / "manifest.csv").write_text(text)
     data = manifest(tmp_path)
     assert (
@@ -216,7 +216,7 @@ def test_a_manifest_may_have_tags_in_place_of_events_and_say_what_belongs_togeth
     assert data.classes == {"tags": ("cello", "flute")}
     assert [[tag.name for tag in track.annotation.tags] for track in tracks] == [["cello", "flute"], [], ["flute"], ["cello"]]
     assert all("notes" not in track.annotation for track in tracks)
-    assert [track.group for track in tracks] == ["x", "", "y", "y"]
+    assert [track.group for track in tracks] == ["x", "z", "y", "y"]
 
 
 @pytest.mark.parametrize(

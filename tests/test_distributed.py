@@ -64,6 +64,8 @@ def recipe_file(toy_root, toy_recipe, tmp_path_factory):
     ):
         rows.append(f"{toy_root}/{name}.wav,{toy_root}/{name}.csv,{split},1")
     (folder / "manifest.csv").write_text("\n".join(rows) + "\n")
+    of_group = ["group", *"aaabbb", *"aabc"]
+    (folder / "grouped.csv").write_text("\n".join(map(",".join, zip(rows, of_group, strict=True))) + "\n")
     path = folder / "toy.yaml"
     path.write_text(toy_recipe(*SETTINGS, f"data.root={folder}").dump())
     (folder / "pretraining.yaml").write_text(PRETRAINING)
@@ -74,13 +76,13 @@ def recipe_file(toy_root, toy_recipe, tmp_path_factory):
 def runs(recipe_file):
     """The folder with runs on two, three and one process: two of them fill the store, and one run they leave unfinished."""
     folder = recipe_file.parent
-    together(2, folder, "two", "stopped", "batch-norm", "pretrained-two", "left")
+    together(2, folder, "two", "stopped", "batch-norm", "grouped", "pretrained-two", "left")
     for name in ("stopped-three", "stopped-one"):
         shutil.copytree(folder / "stopped", folder / name)
     together(3, folder, "three", "stopped-three")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ETUDE_CACHE", str(folder / "cache"))
-        work(folder, "one", "stopped-one", "pretrained-one")
+        work(folder, "one", "stopped-one", "grouped-one", "pretrained-one")
     return folder
 
 
@@ -120,6 +122,19 @@ def test_all_judge_the_same_model(runs, name, count):
     first, *others = [own["judged"] for own in did(runs, name, count)]
     assert len(set(first)) > 2
     assert others == [first] * len(others)
+
+
+def test_all_leave_the_same_groups_out(runs):
+    (alone,), (first, second) = did(runs, "grouped-one", 1), did(runs, "grouped", 2)
+    assert first["judged"] == second["judged"]
+    assert len(set(first["judged"])) == 3
+    assert len(first["judged"]) == len(alone["judged"]) == 3 + 2 * 3, "epoch, validation and test of the run and of two folds"
+    assert second["written"] == alone["computed"] == []
+    computed = [tuple(row) for row in first["computed"] + second["computed"]]
+    assert sorted(computed) == [(6, row) for row in range(1, 18, 3)], "the windows that training, without overlap, has not"
+    ours, theirs = (artifact.load(runs / f"{run}-adapter").metrics[artifact.HELD_OUT] for run in ("grouped", "grouped-one"))
+    assert [fold["groups"] for fold in ours["folds"]] == [["a"], ["b"]]
+    assert flatten(ours["mean"]) == pytest.approx(flatten(theirs["mean"]), abs=0.01)
 
 
 def test_each_frozen_state_is_computed_once(runs):

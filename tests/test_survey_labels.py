@@ -89,11 +89,26 @@ def test_groups_in_two_splits():
 
     assert told(grouped("ann", "ben", "cem")) == []
     assert told(grouped("", "", "")) == []
-    assert told(grouped("ann", "ann", "cem")) == [
-        "group 'ann': is in the splits 'train' and 'validation' (keep a group in one split)"
-    ]
+    (line,) = told(grouped("ann", "ann", "cem"))
+    what = "no group that training lacks: scores are of the same session or player"
+    assert line == f"split 'validation': {what} (move a group there as a whole)"
+    (line,) = told(grouped("ann", "ann", "ann"))
+    assert line.startswith("splits 'validation' and 'test': no group that training lacks")
     (line,) = told([*grouped("ann", "ann", "ben"), *grouped("ben", "cem", "dan")])
     assert line.startswith("group 'ann': is in the splits 'train' and 'validation'; 1 more like it (")
+
+
+def test_classes_that_only_one_group_has():
+    tracks = [track(split, *"ab" * 5, group=group) for split, group in zip(SPLITS, ("ann", "ben", "cem"), strict=True)]
+    more = [track(split, *"c" * 5, group=f"{split} only") for split in SPLITS]
+    assert told([*tracks, *more], notes=("a", "b", "c")) == []
+    alone = [track(split, *"cd" * 5, group="dan") for split in SPLITS[1:]]
+    lines = told([*tracks, *alone, track("train", *"c" * 5, group="dan")], notes=("a", "b"))
+    assert lines[-1] == (
+        "techniques of one group only, not measured on another: 'c', 'd' (record another session or player with it)"
+    )
+    (line,) = told([*full("a", group="ann"), *full("b", group="ann")])
+    assert line.startswith("splits 'validation' and 'test'"), "of a single group, every class is"
 
 
 def test_names_that_look_alike_are_told_with_their_counts():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import Any, ClassVar
@@ -215,6 +215,11 @@ class Kind(ABC):
         """What concerns each of ``spans``: everything, unless a kind knows better. Called once for all windows of a recording,
         since a training step must not read the records of an hour."""
         return [layer] * len(spans)
+
+    def without(self, layer: Layer, names: Collection[str]) -> Layer:
+        """The layer of somebody who does not judge the classes ``names``."""
+        kept = tuple(record for record in layer if self.class_of(record) not in names)
+        return replace(layer, records=kept, unjudged=(*layer.unjudged, *names))
 
     def row(self, record: Any) -> dict[str, str]:
         """The cells of :attr:`columns`, and of further ones that are written if any record has them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,8 @@ from etude.adapters.errors import UserError
 
 RANGE_TOLERANCE = 0.1
 """Seconds by which an event may outlast its recording (rounded labels) before it is reported."""
+MARGIN_SECONDS = 0.05
+"""By which the onset of an event that is found may differ from that of the note."""
 UNNAMED = "note"
 """What a note without a technique is called where a name is needed."""
 
@@ -107,6 +109,15 @@ class Notes(Kind):
         longest = max((note.offset - note.onset for note in layer), default=0.0)
         found = [(bisect_left(onsets, start - longest), bisect_left(onsets, end)) for start, end in spans]
         return [replace(layer, records=layer.records[first:last]) for first, last in found]
+
+    def without(self, layer: Layer, names: Collection[str]) -> Layer:
+        """See :class:`Kind`. While a note of them sounds, and ``MARGIN_SECONDS`` around it, nothing is known: whatever a model
+        that has not learned them takes them for, it may begin a little early."""
+        gone = [note for note in layer if note.technique in names]
+        heard = Layer(known=tuple((max(0.0, note.onset - MARGIN_SECONDS), note.offset + MARGIN_SECONDS) for note in gone))
+        rest = [(max(a, c), min(b, d)) for a, b in layer.known for c, d in heard.unknown(math.inf) if max(a, c) < min(b, d)]
+        kept = tuple(note for note in layer if note.technique not in names)
+        return Layer(kept, tuple(rest), (*layer.unjudged, *names) if rest else ())
 
     def row(self, record: Note) -> dict[str, str]:
         """See :class:`Kind`; ``instrument`` and ``confidence`` are further columns."""

@@ -84,6 +84,6 @@ class Folder(LabelledFiles):
         if lost := [name for name in SPLITS if not any(track.split == name for track in tracks)]:
             what = f"of {len(tracks)} recordings there is no {' and no '.join(lost)} split"
             yield Problem(what, self.config.root, "annotate more, or cut them into takes")
-        if len({track.group for track in tracks}) == 1:
+        if not any(track.group for track in tracks):
             what = "nothing tells sessions or players apart: scores will say little about another one"
             yield Problem(what, self.config.root, "put each into a folder of its own, or set group")

@@ -2,8 +2,8 @@
 
 Paths are relative to the folder of the CSV; splits are train, validation (or ``val``, ``valid``) and test. ``events`` names an
 annotation file in any format that can be read; ``tags`` are words separated by ``;`` that hold for the whole recording, ``-``
-if none does, and empty if nobody said. ``group`` is what recordings have in common: session, player, instrument. A weight above
-0 says how much a recording counts in the loss, 1 where there is none.
+if none does, and empty if nobody said. ``group`` is what recordings have in common that the next one will not (session, player,
+instrument); all rows have one, or none has. A weight above 0 says how much a recording counts in the loss, 1 if there is none.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from etude.adapters.config import Location
 from etude.adapters.datasets import SPLITS
+from etude.adapters.datasets._parts.groups import gaps
 from etude.adapters.datasets._parts.labelled import LabelledConfig, LabelledFile, LabelledFiles, unlisted
 from etude.adapters.datasets._parts.splits import SPLIT_NAMES
 from etude.adapters.errors import Problem, nearest
@@ -50,6 +51,7 @@ class ManifestDataset(LabelledFiles):
         given = [name for name in ("events", "tags") if rows and name in rows[0][1]]
         if rows and not given:
             problems.append(Problem("lacks the column 'events'", f"{table}:1", nearest("events", rows[0][1])))
+        problems += gaps(table, [(number, row.get("group", "")) for number, row in rows])
         files: list[LabelledFile] = []
         listed: dict[str, str] = {}
         licences = set()

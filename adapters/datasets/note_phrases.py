@@ -2,16 +2,19 @@
 
 The notes are listed in a CSV with the columns ``path, source, instrument, technique, midi, split, licence`` (paths relative to
 its folder; an empty ``midi`` is an unknown pitch). Technique, note, length, gap and gain are drawn independently, so that none
-tells of another; a phrase of one split holds notes of that split only. Every note is first brought to the same peak: recording
-sessions differ in level, and level must not give the technique away.
+tells of another. A phrase of one split holds notes of that split only; where notes have groups (sessions, players), it holds
+those of one group, which is its own. Every note is first brought to the same peak: recording sessions differ in level, and
+level must not give the technique away.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.random import Generator, default_rng
@@ -57,6 +60,8 @@ class NotePhrasesConfig(DatasetConfig):
     """The same for instruments."""
     techniques: tuple[str, ...] | None = None
     """Class names in label order; the sorted names of the training split when omitted."""
+    group: str | None = None
+    """As in the data set ``notes``; each group has a share of the phrases as large as that of its notes."""
     phrase_seconds: float = Field(8.0, ge=2.0, le=600.0)
     phrases: dict[Split, Annotated[int, Field(ge=1)]] = Field({"train": 120, "validation": 30, "test": 30})
     """Number of phrases by split."""
@@ -74,6 +79,10 @@ class NotePhrasesConfig(DatasetConfig):
     """Of all phrases."""
     sample_rate: int = Field(24_000, ge=8_000, le=96_000)
     """Hz."""
+
+    def content(self) -> dict[str, Any]:
+        """See :class:`DatasetConfig`; without ``group`` as before there was one, so that phrases made then are found."""
+        return {name: value for name, value in super().content().items() if name != "group" or value is not None}
 
     @model_validator(mode="after")
     def _notes_can_be_heard(self) -> NotePhrasesConfig:
@@ -111,6 +120,7 @@ class NotePhrases(Dataset):
         sizes = "".join(f"{source.path.name}{source.path.stat().st_size}" for source in sources)
         key = {
             **config.content(),
+            **({"phrases of": "one group each"} if any(source.group for source in sources) else {}),
             "csv": hashlib.sha256(listing).hexdigest(),
             "sizes": hashlib.sha256(sizes.encode()).hexdigest(),
             "version": VERSION,
@@ -130,7 +140,7 @@ class NotePhrases(Dataset):
         """The notes to draw from, and every problem with them."""
         table, config = Path(self.config.notes), self.config
         filters = {"source": config.sources, "instrument": config.instruments, "technique": config.techniques}
-        rows, problems = select_rows(table, filters)
+        rows, problems = select_rows(table, filters, group=config.group)
         sources, wrong = parse_rows(table, rows)
         problems += wrong
         self._found = config.techniques or tuple(sorted({s.technique for s in sources if s.split == "train"}))
@@ -148,9 +158,20 @@ class NotePhrases(Dataset):
     def _phrases(self, sources: list[RecordedNote]) -> Iterator[Phrase]:
         for split in SPLITS:
             rng = default_rng((self.config.seed, SPLITS.index(split)))
-            decks = [_dealt([s for s in sources if s.split == split and s.technique == name], rng) for name in self._found]
-            for _ in range(self.config.phrases.get(split, 0)):
-                yield self._phrase(split, decks, rng)
+            counts = Counter(source.group for source in sources if source.split == split)
+            made = Counter[str]()
+            decks = {group: self._decks(sources, split, group, rng) for group in sorted(counts)}
+            for number in range(self.config.phrases.get(split, 0)):
+                # the group that is furthest behind its share of the phrases, which is that of its notes
+                group = max(decks, key=lambda one: (not made[one], (number + 1) * counts[one] / counts.total() - made[one]))
+                made[group] += 1
+                yield replace(self._phrase(split, decks[group], rng), group=group)
+
+    def _decks(self, sources: list[RecordedNote], split: Split, group: str, rng: Generator) -> list[Iterator[RecordedNote]]:
+        """The notes of each technique that the group has in the split, each as if shuffled again and again."""
+        own = [source for source in sources if source.split == split and source.group == group]
+        found = [[source for source in own if source.technique == name] for name in self._found]
+        return [_dealt(notes, rng) for notes in found if notes]
 
     def _phrase(self, split: Split, decks: list[Iterator[RecordedNote]], rng: Generator) -> Phrase:
         config, rate = self.config, self.config.sample_rate

@@ -51,7 +51,8 @@ class NotesConfig(DatasetConfig):
     techniques: tuple[str, ...] | None = None
     """The same for techniques."""
     group: str | None = None
-    """Of a folder: regular expression that finds session or player in the path of a file, whose notes are then in one split."""
+    """The column of the CSV that holds session or player, filled in for all notes or for none; ``group`` when omitted, if there
+    is one. Of a folder: regular expression that finds it in the path of a file; notes of one group are then in one split."""
     split: Split | None = None
     """The one that all notes are in, whatever the table says, if they are not to be divided."""
     splits: tuple[Split, ...] | None = None

@@ -78,6 +78,9 @@ class TrainConfig(StrictModel):
     """Augmented views of the training recordings."""
     dtype: Literal["float16", "float32"] = "float16"
     """How the artifact stores its tensors."""
+    leave_one_group_out: bool = True
+    """Where the training recordings are of several groups (sessions, players), train again without each of them, at most five
+    times, and score on it: what the adapter is worth on another one. It takes as long as that many runs."""
 
 
 def plain_name(text: str) -> str:

@@ -32,6 +32,10 @@ class Progress:
     finished: bool = False
 
 
+Checkpoint = tuple[Progress, dict[str, Tensor], dict[str, Any]]
+"""Where the run was, what it had trained, and its optimizer."""
+
+
 def recipe_digest(recipe: str) -> str:
     """Identifies a recipe; a checkpoint continues only its own."""
     return hashlib.sha256(recipe.encode()).hexdigest()
@@ -47,7 +51,7 @@ def save_checkpoint(path: Path, recipe: str, progress: Progress, state: dict[str
         partial.write_bytes(buffer.getbuffer())
 
 
-def load_checkpoint(path: Path, recipe: str) -> tuple[Progress, dict[str, Tensor], dict[str, Any]] | None:
+def load_checkpoint(path: Path, recipe: str) -> Checkpoint | None:
     """The checkpoint at ``path``, or ``None``. Raises :class:`UserError` for a damaged one or another recipe's."""
     if not path.exists():
         return None

@@ -7,13 +7,17 @@ Randomness is drawn from (seed, step), so a resumed run repeats the losses of an
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, set_seed
 
 from etude.adapters import registry
+from etude.adapters.artifact import HELD_OUT, Artifact
 from etude.adapters.datasets import Dataset, Track, joined_licence
+from etude.adapters.datasets._parts.groups import group_notices, groups_of
 from etude.adapters.errors import UserError, nearest
 from etude.adapters.heads._parts.labels import head_labels
 from etude.adapters.model.adapted import AdaptedModel
@@ -23,8 +27,10 @@ from etude.adapters.states.window_set import WindowSet
 from etude.adapters.storage.feature_store import FeatureStore
 from etude.adapters.training.checkpoint import load_checkpoint
 from etude.adapters.training.evaluation import flatten
-from etude.adapters.training.finish import round_to, write_artifact
+from etude.adapters.training.finish import complete, write_artifact
+from etude.adapters.training.group_folds import Fold
 from etude.adapters.training.interrupt import Interruption
+from etude.adapters.training.leave_one_group_out import leave_one_group_out
 from etude.adapters.training.loop import AUTOCAST, Loop
 from etude.adapters.training.precision import autocast_dtype
 from etude.adapters.training.processes import join_processes
@@ -52,36 +58,36 @@ def train(recipe: Recipe, run: Path, out: Path, *, fresh: bool = False, cache: b
     dataset = build_dataset(recipe)
     tracks = {split: dataset.tracks(split) for split in ("train", "validation")}
     tracks["train"] = share_of(tracks["train"], recipe.train.share, recipe.seed)
-    model = untrained_model(recipe, dataset, tracks["train"])
+    model, origin, start = _begin(recipe, dataset, tracks["train"])
     _check_metric(recipe.train.metric, model)
-    origin, start = start_from(model, recipe, Path(recipe.init_from)) if recipe.init_from else (None, "")
     model.to(accelerator.device)
     reporter = Reporter(run, enabled=accelerator.is_main_process)
-    stale = ("checkpoint.pt",) if fresh else ()
+    stale = ("checkpoint.pt", HELD_OUT) if fresh else ()
     with hold(run, accelerator, stale), reporter, Interruption(accelerator) as interruption:
         loop = Loop(recipe, model, tracks, accelerator, reporter, interruption, run, FeatureStore() if cache else None)
-        for notice in dataset.notices[:MOST_NOTICES]:
+        notices = [*group_notices(dataset.check()[0]), *dataset.notices]
+        for notice in notices[:MOST_NOTICES]:
             reporter.say(f"notice: {notice}")
-        if (more := len(dataset.notices) - MOST_NOTICES) > 0:
+        if (more := len(notices) - MOST_NOTICES) > 0:
             reporter.say(f"notice: and {more} more, which 'adapt data check' tells")
-        loop.prepare()
-        if resumed:
-            loop.restore(*resumed)
-        elif start:
+        if start and not resumed:
             reporter.say(start)
-        loop.run()
-        if model.backbone.fingerprint() != loop.fingerprint:
-            raise RuntimeError("the frozen backbone changed during training")
-        model.load_trainable(loop.progress.best_state)
-        round_to(model, recipe.train.dtype)
-        metrics = {"validation": loop.scores(loop.validation, tune=True)}
+        metrics: dict[str, Any] = {"validation": complete(loop, resumed)}
         if any(track.split == "test" for track in dataset.check()[0]):
-            test = loop.frozen(WindowSet(dataset.tracks("test"), model.backbone, recipe.train.overlap))
+            tracks["test"] = dataset.tracks("test")
+            test = loop.frozen(WindowSet(tracks["test"], model.backbone, recipe.train.overlap))
             loop.fill_states(test, "test")
             metrics["test"] = loop.scores(test, tune=False)
+        licence = joined_licence(dataset.licence, *([origin.manifest.data_licence] if origin else []))
+        groups = {split: groups_of(own) for split, own in tracks.items()}
+        groups["train"] = tuple(sorted({*groups["train"], *_groups_before(origin)}))
+        write = partial(write_artifact, out, recipe, dataset.config.name, licence, model, loop.fingerprint, groups)
         if accelerator.is_main_process:
-            licence = joined_licence(dataset.licence, *([origin.manifest.data_licence] if origin else []))
-            write_artifact(out, recipe, dataset.config.name, licence, model, loop.fingerprint, metrics)
+            write(metrics)
+        if recipe.train.leave_one_group_out:
+            held_out = leave_one_group_out(loop, partial(_begin_fold, recipe, dataset))
+            if held_out and accelerator.is_main_process:
+                write({**held_out, **metrics})
         loop.finish()
     return out
 
@@ -91,6 +97,25 @@ def _mixed_precision(config: TrainConfig) -> str:
     state = join_processes()
     dtype = autocast_dtype(config.precision, state.device) if state.is_main_process else None
     return {value: name for name, value in AUTOCAST.items()}[broadcast_object_list([dtype])[0]]
+
+
+def _begin(recipe: Recipe, dataset: Dataset, tracks: list[Track]) -> tuple[AdaptedModel, Artifact | None, str]:
+    """The model that is to be trained on ``tracks``, the adapter that it starts from if there is one, and that in words."""
+    model = untrained_model(recipe, dataset, tracks)
+    return model, *(start_from(model, recipe, Path(recipe.init_from)) if recipe.init_from else (None, ""))
+
+
+def _begin_fold(recipe: Recipe, dataset: Dataset, fold: Fold) -> AdaptedModel:
+    """The same without the groups of ``fold``. Raises :class:`UserError` where the adapter to start from has seen one."""
+    model, origin, _ = _begin(recipe, dataset, fold.train)
+    if known := _groups_before(origin).intersection(fold.groups):
+        raise UserError(f"{recipe.init_from}, which training starts from, has learned from '{min(known)}'")
+    return model
+
+
+def _groups_before(origin: Artifact | None) -> set[str]:
+    """What the adapter that training starts from was trained on."""
+    return set((origin.manifest.groups or {}).get("train", ("",))) if origin else set()
 
 
 def untrained_model(recipe: Recipe, dataset: Dataset, tracks: list[Track]) -> AdaptedModel:

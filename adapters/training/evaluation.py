@@ -14,6 +14,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 
 from etude.adapters.artifact import RECIPE, Artifact, load
 from etude.adapters.datasets import SPLITS
+from etude.adapters.datasets._parts.groups import groups_of, measured_on
 from etude.adapters.device import find_device
 from etude.adapters.errors import UserError, nearest
 from etude.adapters.heads import Activations
@@ -110,6 +111,8 @@ class Evaluation:
     adapter: Artifact
     split: str
     recordings: int
+    measured: str
+    """Whether on other sessions and players than those of training, in plain words."""
     scores: Scores
 
 
@@ -153,7 +156,8 @@ def evaluate(
         states.fill(accelerator, advance, lambda: None)
     with task("evaluating", len(tracks)) as advance:
         scores = score_tracks(model, states, accelerator, BATCH, advance, tune=False)
-    return Evaluation(trained, chosen, len(tracks), scores)
+    measured = measured_on((manifest.groups or {}).get("train"), groups_of(tracks))
+    return Evaluation(trained, chosen, len(tracks), measured, scores)
 
 
 def flatten(scores: Scores) -> dict[str, float]:

@@ -15,7 +15,9 @@ from etude.adapters.config import as_written
 from etude.adapters.heads import Head
 from etude.adapters.model.adapted import AdaptedModel
 from etude.adapters.recipe.schema import Recipe
+from etude.adapters.training.checkpoint import Checkpoint
 from etude.adapters.training.evaluation import Scores, flatten
+from etude.adapters.training.loop import Loop
 from etude.hub_cards.card import render_card
 
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "safetensors")
@@ -27,14 +29,36 @@ def round_to(model: AdaptedModel, dtype: str) -> None:
     model.load_trainable({name: tensor.to(kind).float() for name, tensor in model.trainable_state().items()})
 
 
+def complete(loop: Loop, resumed: Checkpoint | None) -> Scores:
+    """Train to the end, from the checkpoint ``resumed`` if there is one; leaves the best model as it is stored, with tuned
+    thresholds, and returns its scores on validation data."""
+    loop.prepare()
+    if resumed:
+        loop.restore(*resumed)
+    loop.run()
+    if loop.model.backbone.fingerprint() != loop.fingerprint:
+        raise RuntimeError("the frozen backbone changed during training")
+    loop.model.load_trainable(loop.progress.best_state)
+    round_to(loop.model, loop.config.dtype)
+    return loop.scores(loop.validation, tune=True)
+
+
 def write_artifact(
-    out: Path, recipe: Recipe, dataset: str, licence: str, model: AdaptedModel, fingerprint: str, metrics: dict[str, Scores]
+    out: Path,
+    recipe: Recipe,
+    dataset: str,
+    licence: str,
+    model: AdaptedModel,
+    fingerprint: str,
+    groups: dict[str, tuple[str, ...]],
+    metrics: dict[str, Any],
 ) -> None:
-    """Write ``out``; ``dataset`` and ``licence`` are name and licence of the data, ``metrics`` holds the scores by split.
+    """Write ``out``; ``dataset`` and ``licence`` are name and licence of the data, ``groups`` those of its recordings by split,
+    ``metrics`` holds the scores by split, and those of :mod:`leave_one_group_out`.
 
     Raises :class:`UserError` when the disk refuses.
     """
-    manifest = _manifest(recipe, dataset, licence, model, fingerprint, metrics)
+    manifest = _manifest(recipe, dataset, licence, model, fingerprint, groups, metrics)
     text = recipe.dump()
     artifact.save(
         out,
@@ -49,7 +73,13 @@ def write_artifact(
 
 
 def _manifest(
-    recipe: Recipe, dataset: str, licence: str, model: AdaptedModel, fingerprint: str, metrics: dict[str, Scores]
+    recipe: Recipe,
+    dataset: str,
+    licence: str,
+    model: AdaptedModel,
+    fingerprint: str,
+    groups: dict[str, tuple[str, ...]],
+    metrics: dict[str, Any],
 ) -> artifact.Manifest:
     backbone, heads = model.backbone, cast(dict[str, Head], dict(model.heads.items()))
     headline: dict[str, Any] = flatten(metrics.get("test") or metrics["validation"])
@@ -79,4 +109,5 @@ def _manifest(
         trainable=model.trainable_counts(),
         scores=headline,
         metric=recipe.train.metric,
+        groups=groups,
     )

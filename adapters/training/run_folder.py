@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from etude.adapters.errors import UserError
 
 @contextmanager
 def hold(run: Path, accelerator: Accelerator, stale: tuple[str, ...] = ()) -> Iterator[None]:
-    """Create ``run``, drop the files ``stale`` of an older run, and keep others out while the block runs (main process).
+    """Create ``run``, drop what is ``stale`` of an older run, and keep others out while the block runs (main process).
 
     Raises :class:`UserError` when another run is at work there or when the disk refuses.
     """
@@ -25,7 +26,10 @@ def hold(run: Path, accelerator: Accelerator, stale: tuple[str, ...] = ()) -> It
         run.mkdir(parents=True, exist_ok=True)
         held = FileLock(run / ".lock").acquire(timeout=0)
         for name in stale:
-            (run / name).unlink(missing_ok=True)
+            if (run / name).is_dir():
+                shutil.rmtree(run / name)
+            else:
+                (run / name).unlink(missing_ok=True)
     except Timeout:
         raise UserError("another run is at work there", where=str(run), fix="wait for it, or name another with --run") from None
     except OSError as error:

@@ -7,13 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from etude.adapters.annotations import kind_of
 from etude.adapters.datasets import SPLITS, Track
+from etude.adapters.datasets._parts.groups import group_notices, some_of
 from etude.adapters.datasets._parts.look_alike import look_alike
 from etude.adapters.errors import Problem
 
 HANDFUL = 5
 """Of fewer events (or recordings, by kind), a score is mostly chance."""
-MOST_NAMED = 8
-"""Classes in one line."""
 
 
 def coverage(tracks: Sequence[Track], classes: Mapping[str, Sequence[str]]) -> list[Problem]:
@@ -22,7 +21,7 @@ def coverage(tracks: Sequence[Track], classes: Mapping[str, Sequence[str]]) -> l
     return [
         *_splits(splits),
         *(notice for kind in classes for notice in _classes(kind, classes[kind], tracks, splits)),
-        *_groups(tracks),
+        *group_notices(tracks),
     ]
 
 
@@ -48,27 +47,10 @@ def _classes(name: str, known: Sequence[str], tracks: Sequence[Track], splits: S
         if len(none) == len(named):
             yield Problem(f"no {unit} of any {kind.label}", where, fix)
         elif none:
-            yield Problem(f"no {unit} of {_listed(none)}", where, fix)
+            yield Problem(f"no {unit} of {some_of(none)}", where, fix)
         if few:
-            yield Problem(f"few {unit} of {_listed(few)}", where, fix)
+            yield Problem(f"few {unit} of {some_of(few)}", where, fix)
     total = sum(counts.values(), Counter[str]())
     for pair in look_alike(named):
         one, other = (f"'{label}' ({total[label]})" for label in pair)
         yield Problem(f"the {kind.label}s {one} and {other} look alike", fix="give them one name, if they are one")
-
-
-def _groups(tracks: Sequence[Track]) -> Iterator[Problem]:
-    found: dict[str, dict[str, None]] = {}
-    for track in tracks:
-        if track.group:
-            found.setdefault(track.group, {})[track.split] = None
-    shared = {group: splits for group, splits in found.items() if len(splits) > 1}
-    for group, splits in list(shared.items())[:1]:
-        more = f"; {len(shared) - 1} more like it" if len(shared) > 1 else ""
-        listed = " and ".join(f"'{split}'" for split in splits)
-        yield Problem(f"is in the splits {listed}{more}", f"group '{group}'", "keep a group in one split")
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return ", ".join(names[:MOST_NAMED]) + more

@@ -83,7 +83,8 @@ def groups(folder: Path, files: Sequence[Path], pattern: str | None, skip: int =
     """Session, player or take of each recording; empty where that is not known.
 
     It is what ``pattern`` finds in its path below ``folder`` (its first group, if it has one). Without one, it is the outermost
-    folder that differs among the recordings, the innermost ``skip`` left out of account. Raises :class:`UserError` for a
+    folder that differs among the recordings, the innermost ``skip`` left out of account; a recording that lies in none is a
+    group of its own. Raises :class:`UserError` for a
     pattern that is none or finds nothing in a recording.
     """
     below = {path: path.relative_to(folder) for path in files}
@@ -91,7 +92,7 @@ def groups(folder: Path, files: Sequence[Path], pattern: str | None, skip: int =
         parents = {path: other.parent.parts for path, other in below.items()}
         parts = {path: [n for n in own[: len(own) - skip] if n.lower() not in PLAIN] for path, own in parents.items()}
         for depth in range(max(map(len, parts.values()), default=0)):
-            found = {path: own[depth] if len(own) > depth else "" for path, own in parts.items()}
+            found = {path: own[depth] if len(own) > depth else below[path].as_posix() for path, own in parts.items()}
             if len(set(found.values())) > 1:
                 return found
         return dict.fromkeys(files, "")

@@ -10,6 +10,7 @@ from typing import Literal
 
 from etude.adapters.annotations.notes import Note
 from etude.adapters.datasets import SPLITS, Split
+from etude.adapters.datasets._parts.groups import gaps
 from etude.adapters.datasets._parts.note_folders import note_rows
 from etude.adapters.datasets._parts.splits import SPLIT_NAMES
 from etude.adapters.errors import Problem, UserError, nearest
@@ -65,7 +66,7 @@ def parse(folder: Path, row: dict[str, str], needed: Literal["technique", "instr
         licence=row["licence"] or "unknown",
         instrument=row["instrument"],
         source=row["source"],
-        group=row.get("group", ""),
+        group=row["group"],
     )
 
 
@@ -82,21 +83,23 @@ def select_rows(
 ) -> tuple[list[tuple[int, dict[str, str]]], list[Problem]]:
     """Rows of the CSV, each with its line, whose cells are among the wanted ones of every column in ``filters``.
 
-    ``table`` may be a folder of notes, in a folder for each ``label``; ``group`` then finds in a path what belongs together. An
-    unreadable file, a missing column and a wanted name that occurs nowhere are problems.
+    ``group`` is the column that says what belongs together. ``table`` may be a folder of notes, in a folder for each ``label``;
+    ``group`` then finds it in a path. An unreadable file, a missing column, a wanted name that occurs nowhere and a group of
+    some rows only are problems.
     """
     if table.is_dir():
         found, problems = note_rows(table, label, group)
         rows = list(enumerate(found, 1))
     else:
-        rows, problems = read_table(table, COLUMNS)
+        rows, problems = read_table(table, (*COLUMNS, group) if group else COLUMNS)
+        rows = [(number, {**row, "group": row.get(group or "group", "")}) for number, row in rows]
     for column, wanted in filters.items():
         present = {row[column] for _, row in rows}
         for name in wanted or () if rows else ():
             if name not in present:
                 problems.append(Problem(f"no note of the {column} '{name}'", str(table), nearest(name, present)))
     chosen = [item for item in rows if all(wanted is None or item[1][column] in wanted for column, wanted in filters.items())]
-    return chosen, problems
+    return chosen, problems + gaps(table, [(number, row["group"]) for number, row in chosen])
 
 
 def parse_rows(

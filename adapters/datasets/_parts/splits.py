@@ -58,27 +58,31 @@ def split(items: Sequence[Item], seed: int = 0) -> list[Split]:
     if len(groups) == 2 and max(map(len, groups.values())) > 1:
         small, large = sorted(groups.values(), key=lambda group: sum(items[index].size for index in group))
         alone = [[place] for place in range(len(large))]
-        inner = _assign([items[index] for index in large], alone, ("train", "validation"), seed)
+        inner = assign([items[index] for index in large], alone, ("train", "validation"), seed)
         for index, name in zip(large, inner, strict=True):
             found[index] = name
         for index in small:
             found[index] = "test"
         return found
-    return _assign(items, list(groups.values()), SPLITS[: max(1, len(groups))], seed)
+    return assign(items, list(groups.values()), SPLITS[: max(1, len(groups))], seed)
 
 
 def divided(tracks: Sequence[Track], seed: int) -> list[Track]:
     """The tracks in splits: those that folders in their names say, else drawn, whole groups in one."""
+    splits = named_splits(Path(track.id) for track in tracks) or split(items_of(tracks), seed)
+    return [replace(track, split=name) for track, name in zip(tracks, splits, strict=True)]
+
+
+def items_of(tracks: Sequence[Track]) -> list[Item]:
+    """The tracks as what is divided: sizes are seconds."""
     classes = [
         frozenset(f"{kind.name} {name}" for kind, layer in track.annotation.by_kind() for name in kind.classes(layer))
         for track in tracks
     ]
-    items = [Item(track.info.duration, own, track.group) for track, own in zip(tracks, classes, strict=True)]
-    splits = named_splits(Path(track.id) for track in tracks) or split(items, seed)
-    return [replace(track, split=name) for track, name in zip(tracks, splits, strict=True)]
+    return [Item(track.info.duration, own, track.group) for track, own in zip(tracks, classes, strict=True)]
 
 
-def _assign(items: Sequence[Item], units: Sequence[Sequence[int]], splits: Sequence[Split], seed: int) -> list[Split]:
+def assign(items: Sequence[Item], units: Sequence[Sequence[int]], splits: Sequence[Split], seed: int) -> list[Split]:
     """The split of each item when ``units`` (places of items) go to ``splits``: the best assignment that is found."""
     names = sorted({name for item in items for name in item.classes})
     held = np.zeros((len(units), len(names)), np.bool_)

@@ -42,7 +42,7 @@ class Scatter:
     """What a fit needs of some examples: computed once, it serves every degree of shrinkage."""
 
     def __init__(self, inputs: NDArray[np.floating], classes: NDArray[np.intp], count: int) -> None:
-        """``inputs`` ``[n, features]``, ``classes`` ``[n]`` below ``count``; each class counts the same, however often it is."""
+        """``inputs`` ``[n, features]``, ``classes`` ``[n]`` below ``count``; every class counts the same."""
         inputs = inputs.astype(np.float64)
         self.mean, deviation = inputs.mean(axis=0), inputs.std(axis=0)
         self.scale = 1 / np.maximum(deviation, SMALLEST_DEVIATION)
