@@ -1,8 +1,8 @@
 """A stretch of sound, a note or a clip, as a few vectors: how its frames are spread, and what its beginning is like.
 
-Each frame of a state is normalised by itself, which takes off what a room or a microphone adds to all of them, and counts by its
-loudness, so that silence and tails count for nothing. The beginning is described by itself: a technique is heard in the first
-third of a second, and what follows differs between two recordings of the same technique more than between two techniques.
+Each frame of a state is normalised by itself, which takes off what a room or a microphone adds to all of them, and counts by
+its loudness, so that silence and tails count for nothing. The beginning is described by itself: most techniques are heard in
+the first third of a second, and what follows differs between two recordings more than between two techniques.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ RANGE_DB = 40.0
 """Frames that are this much softer than the loudest do not sound."""
 LOWEST = -14.0
 """Natural logarithm of power below that of the loudest band, where a spectrum ends."""
-NEPERS = np.log(10) / 10
+NEPERS = float(np.log(10) / 10)
 """Natural logarithm of power per dB."""
+SILENCE = -15.0
+"""Loudness, natural logarithm of power, that nothing audible stays below: some 65 dB under a full-scale sine."""
 
 Frames = NDArray[np.float32]
 
@@ -30,7 +32,8 @@ def normalised(states: NDArray[np.floating[Any]]) -> Frames:
     """Each frame of ``[frames, hidden]`` with mean 0 and deviation 1."""
     frames = states.astype(np.float32)
     centred = frames - frames.mean(axis=-1, keepdims=True)
-    return centred / (centred.std(axis=-1, keepdims=True) + np.float32(1e-5))
+    found: Frames = centred / (centred.std(axis=-1, keepdims=True) + np.float32(1e-5))
+    return found
 
 
 def loudness(log_mel: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
@@ -41,12 +44,8 @@ def loudness(log_mel: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
 
 def sounding(level: NDArray[np.float64]) -> tuple[int, int] | None:
     """First frame that sounds, and the first after the last one; ``None`` for digital silence."""
-    (found,) = np.nonzero(level > max(level.max(initial=-np.inf) - RANGE_DB * NEPERS, AUDIBLE))
+    (found,) = np.nonzero(level > max(level.max(initial=-np.inf) - RANGE_DB * NEPERS, SILENCE))
     return (int(found[0]), int(found[-1]) + 1) if len(found) else None
-
-
-AUDIBLE = np.log(1e-9 * 80) + 0.1
-"""What a silent frame has by the floor of :func:`~etude.adapters.sound.descriptors.log_mel` alone is no sound."""
 
 
 def describe(kind: Kind, frames: Frames, level: NDArray[np.float64], rate: float) -> Frames:

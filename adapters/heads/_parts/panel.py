@@ -1,0 +1,116 @@
+"""A panel of small linear experts that judges segments: each reads one state, or the spectrum, in one way; they vote.
+
+What is trained by gradient on a few hundred notes of one session learns the session. Here nothing is: every expert is a
+discriminant with a strongly shrunk covariance (:mod:`discriminant`), in closed form, and the vote is the mean of their
+log-probabilities, states and spectrum counting alike. Shrinkage is not chosen on the training session, where the weakest always
+looks best, but fixed; only where the data has groups do folds over groups choose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from etude.adapters.heads import Context
+from etude.adapters.heads._parts.discriminant import (
+    FOLDS,
+    Discriminant,
+    Scatter,
+    folds,
+    log_probabilities,
+    macro_f1,
+)
+from etude.adapters.heads._parts.segments import Kind, describe, loudness, normalised, sounding
+from etude.adapters.sound.descriptors import BANDS
+
+SPECTRUM = "log_mel"
+SHRINKAGE = 0.7
+SHRINKAGES = (0.3, 0.5, 0.7, 0.9)
+"""That are tried where there are groups."""
+WITHIN = 0.01
+"""The strongest shrinkage whose score over groups is this close to the best is taken."""
+DEPTHS = (0.5, 0.75)
+"""Where the states are read, as a share of the backbone's blocks: the last ones know their pretraining task best."""
+COURSE_HELPS = 0.5
+"""The course of a segment is read as well where that leaves at most this share of the errors of its beginning."""
+TEMPERATURES = tuple(round(float(value), 3) for value in np.geomspace(0.1, 4.0, 25))
+SMALLEST = 4
+"""Examples from which a cross-validation says something."""
+
+Expert = tuple[str, Kind]
+Segment = dict[Expert, NDArray[np.float32]]
+"""What each expert reads of a segment."""
+
+
+class Panel(nn.Module):
+    """``statistics`` are what :meth:`fit` returned, empty before; ``classes`` are told apart.
+
+    Its tensors are in the state of a head like others, but no gradient reaches them.
+    """
+
+    def __init__(self, statistics: Mapping[str, Any], classes: int, hidden: int, blocks: int) -> None:
+        super().__init__()
+        self.classes, self.hidden = classes, hidden
+        self.layers = tuple(sorted({round(share * blocks) for share in DEPTHS}))
+        """The states it reads."""
+        self.statistics = dict(statistics)
+        self.experts: tuple[Expert, ...] = ()
+        self._tensors = nn.ParameterDict()
+        if statistics:
+            self._seat(tuple(statistics["kinds"]))
+
+    def _seat(self, kinds: Sequence[Kind]) -> None:
+        self.experts = self._all(kinds)
+        self._tensors = nn.ParameterDict()
+        for source, kind in self.experts:
+            width = (5 * BANDS) if source == SPECTRUM else self.hidden * (4 if kind == "course" else 1)
+            shapes = {"mean": (width,), "scale": (width,), "weights": (width, self.classes), "bias": (self.classes,)}
+            for name, shape in shapes.items():
+                self._tensors[f"{source}_{kind}_{name}"] = nn.Parameter(torch.zeros(shape), requires_grad=False)
+
+    def _all(self, kinds: Sequence[Kind]) -> tuple[Expert, ...]:
+        return (*((str(layer), kind) for kind in kinds for layer in self.layers), (SPECTRUM, "spectrum"))
+
+    def features(self, context: Context) -> Tensor:
+        """What frames must be kept of, ``[batch, frames, states * hidden + bands]``."""
+        states = [nn.functional.layer_norm(context.states[layer].float(), (self.hidden,)) for layer in self.layers]
+        return torch.cat([*states, context.heard[SPECTRUM]], dim=-1)
+
+    def segment(self, features: NDArray[np.floating[Any]], rate: float) -> Segment | None:
+        """:meth:`features` of some frames ``[frames, ...]`` -> what the experts read; ``None`` where nothing sounds."""
+        level = loudness(features[:, -BANDS:])
+        if (heard := sounding(level)) is None:
+            return None
+        first, last = heard
+        own, level = features[first:last].astype(np.float32), level[first:last]
+        parts = {str(layer): own[:, i * self.hidden : (i + 1) * self.hidden] for i, layer in enumerate(self.layers)}
+        parts[SPECTRUM] = own[:, -BANDS:]
+        return {expert: describe(expert[1], parts[expert[0]], level, rate) for expert in self.experts or self._all(KINDS)}
+
+    def fit(self, segments: Sequence[Segment], classes: NDArray[np.intp], groups: Sequence[str], *, grouped: bool) -> None:
+        """Learn from ``segments`` of ``classes`` ``[n]``; with ``grouped``, what ``groups`` have in common is a session."""
+        fold = folds(groups)
+        inputs = {expert: np.stack([segment[expert] for segment in segments]) for expert in self._all(KINDS)}
+        judged = {expert: _held_out(values, classes, fold, self.classes) for expert, values in inputs.items()}
+        scores = {kind: self._score(judged, (kind,), classes) for kind in KINDS}
+        kinds = KINDS if 1 - scores["course"] <= COURSE_HELPS * (1 - scores["beginning"]) else KINDS[:1]
+        shrinkage = SHRINKAGE
+        if grouped and len(np.unique(fold)) > 1:
+            tried = {value: self._held_out_score(inputs, classes, fold, kinds, value) for value in SHRINKAGES}
+            shrinkage = max(value for value, score in tried.items() if score >= max(tried.values()) - WITHIN)
+        self._seat(kinds)
+        for expert in self.experts:
+            self._store(expert, Scatter(inputs[expert], classes, self.classes).discriminant(shrinkage))
+        votes = self._vote({expert: judged[expert] for expert in self.experts})
+        found = votes.argmax(axis=1)
+        self.statistics = {
+            "kinds": list(kinds),
+            "shrinkage": shrinkage,
+            "temperature": _temperature(votes, classes),
+            "cross_validated": round(macro_f1(classes, found, self.classes), 4),
+        }
