@@ -2,8 +2,8 @@
 
 SWIPE' (Camacho and Harris, "A sawtooth waveform inspired pitch estimator for speech and music", JASA 2008): the spectrum is
 compared with that of a sawtooth of each pitch, of which only the first and the prime harmonics are kept, so that a pitch an
-octave or a twelfth too low fits less well. Two changes: magnitudes are compressed to their cube root (Stevens's law of loudness)
-rather than the square root, which keeps strong resonances from outweighing a weak string, and frequency stays linear.
+octave or a twelfth too low fits less well. Two changes: magnitudes are compressed to their cube root, Stevens's law of
+loudness, rather than the square root, so that resonances outweigh a weak string less; and the frequency scale is linear.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ PERIODS = 8
 """Of a pitch in the window that it is read with."""
 SHORTEST_SECONDS = 0.01
 """Of a window."""
-HIGHEST_HZ = 6000.0
+HIGHEST_HZ = 8000.0
 """What is above is mostly noise."""
 COMPRESSION = 1 / 3
 SHARPENING = 3
 """Power of the similarity: clear frames count more than many noisy ones."""
-FLOOR = 1e-4 ** COMPRESSION
+FLOOR = 1e-4**COMPRESSION
 """Compressed amplitude, 1 being that of a full-scale sine, below which a spectrum counts for less and less."""
 RISE_SECONDS = 0.06
 """After its onset a note counts most: the attack is noise, and a string may be bent afterwards."""
 LATE = 0.05
 """What later frames count at least, relative to that."""
-UNPITCHED = 0.12
-"""Confidence that white noise does not reach."""
+UNPITCHED = 0.1
+"""Confidence that white noise of a third of a second or more does not reach."""
 
 
 def pitch_salience(audio: Tensor, rate: int, frames: int, frame_rate: float) -> Tensor:
     """Waveforms ``[batch, samples]`` at ``rate`` Hz -> salience ``[batch, frames, BINS]`` in 0..1, float32.
 
     Bin ``b`` is the MIDI pitch ``LOWEST + b / PER_SEMITONE``. Frame ``k`` is centred on ``k / frame_rate`` seconds; around the
-    recording is silence, whose salience is 0. Windows are 10 to 350 ms long, the longer the lower the pitch. The salience is the
-    cube of the similarity to a sawtooth: a sum over frames is dominated by the clear ones, whatever the level.
+    recording is silence, whose salience is 0. Windows are 10 to 350 ms long, the longer the lower the pitch. The salience is
+    the cube of the similarity to a sawtooth: a sum over frames is dominated by the clear ones, whatever the level.
     """
     audio = audio.float()
     centres = torch.arange(frames, dtype=torch.float64).mul(rate / frame_rate).round().long().to(audio.device)
@@ -54,7 +54,8 @@ def pitch_salience(audio: Tensor, rate: int, frames: int, frame_rate: float) -> 
         padding = max(size, int(frames * rate / frame_rate) + size - audio.shape[-1])
         pieces = torch.nn.functional.pad(audio, (size // 2, padding)).unfold(-1, size, 1)[:, centres]
         window = torch.hann_window(size, device=audio.device)
-        spectrum = torch.fft.rfft(pieces * (window * 2 / window.sum()))[..., : len(kernel)].abs() ** COMPRESSION
+        found = torch.view_as_real(torch.fft.rfft(pieces * (window * 2 / window.sum()))[..., : len(kernel)])
+        spectrum = found.square().sum(-1) ** (COMPRESSION / 2)
         fit = spectrum @ kernel / (torch.linalg.vector_norm(spectrum, dim=-1, keepdim=True) + FLOOR)
         similarity[..., first : first + kernel.shape[1]] += fit
     return similarity.clamp(0, 1) ** SHARPENING
@@ -97,7 +98,9 @@ def _kernels(rate: int) -> tuple[tuple[int, int, Tensor], ...]:
         size = 2**exponent
         frequencies = torch.arange(min(size // 2, int(HIGHEST_HZ * size / rate)) + 1, dtype=torch.float64) * rate / size
         kernel = _sawtooth(frequencies[:, None] / pitches[first:last]) / frequencies[:, None].clamp(min=1).sqrt()
-        kernel = kernel / kernel.clamp(min=0).norm(dim=0)
+        norm = kernel.clamp(min=0).norm(dim=0)
+        # Wholly normalised, high pitches would gain by the harmonics that are out of range, and a sine be read too high.
+        kernel = kernel / (norm * norm.max()).sqrt()
         kernels.append((size, first, (kernel * share[first:last]).float()))
     return tuple(kernels)
 
