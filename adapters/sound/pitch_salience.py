@@ -33,9 +33,9 @@ FLOOR = 1e-4**COMPRESSION
 """Compressed amplitude, 1 being that of a full-scale sine, below which a spectrum counts for less and less."""
 RISE_SECONDS = 0.06
 """After its onset a note counts most: the attack is noise, and a string may be bent afterwards."""
-LATE = 0.05
+LATE = 0.03
 """What later frames count at least, relative to that."""
-UNPITCHED = 0.1
+UNPITCHED = 0.085
 """Confidence that white noise of a third of a second or more does not reach."""
 
 
