@@ -35,7 +35,7 @@ RISE_SECONDS = 0.06
 """After its onset a note counts most: the attack is noise, and a string may be bent afterwards."""
 LATE = 0.03
 """What later frames count at least, relative to that."""
-UNPITCHED = 0.085
+UNPITCHED = 0.09
 """Confidence that white noise of a third of a second or more does not reach."""
 
 
