@@ -118,7 +118,7 @@ def test_calibration_takes_the_mean_over_real_frames_of_labelled_clips():
     targets = {"tags": truth[:, None].float(), "tags_mask": mask}
     parts = (slice(0, 25), slice(25, 40))
     made.calibrate(
-        Example(Context(mixed[part]), {name: value[part] for name, value in targets.items()}, (), 0) for part in parts
+        Example(Context(mixed[part]), {name: value[part] for name, value in targets.items()}, (), (), 0) for part in parts
     )
     mapped = data_map(("a", "b"), backbone.source_labels, 1, clips.numpy(), truth.numpy(), np.ones((40, 2), bool))
     assert made.statistics["mapping"] == mapped

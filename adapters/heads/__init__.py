@@ -79,8 +79,10 @@ class Example:
     context: Context
     targets: Mapping[str, Tensor]
     """This head's, ``[batch, frames or 1, ...]``."""
+    recordings: Sequence[str]
+    """Of each window, the recording that it is cut from."""
     groups: Sequence[str]
-    """Of each window, what its recording shares with others (:attr:`Track.group`), or the recording itself."""
+    """Of each window, what its recording shares with others (:attr:`Track.group`), empty where that is not known."""
     view: int
     """Which of the augmented views they are; 0 is the clean one."""
 
@@ -143,8 +145,13 @@ class Head(nn.Module, ABC):
 
     @classmethod
     @abstractmethod
-    def measure(cls, config: Any, labels: Sequence[str], annotations: Sequence[Annotation], rate: float) -> dict[str, Any]:
-        """What the head must know of the training annotations (class weights, pitch range): JSON-ready, stored with it."""
+    def measure(
+        cls, config: Any, labels: Sequence[str], annotations: Sequence[Annotation], rate: float, *, frozen: bool = False
+    ) -> dict[str, Any]:
+        """What the head must know of the training annotations (class weights, pitch range): JSON-ready, stored with it.
+
+        ``frozen`` says that no method changes the states that it will read.
+        """
 
     def calibrate(self, examples: Iterable[Example]) -> None:
         """See the training windows, unaugmented, before the first step.

@@ -1,72 +1,42 @@
 """Playing techniques, with pitch and onset as auxiliary tasks (MERTech, Li et al., ICASSP 2024, arXiv 2310.09853).
 
-One MLP gives a technique x pitch plane per frame: its sum over pitches is the technique logit, its sum over techniques the
-pitch logit. A second MLP gives the onset logit; detached, it is joined to both and each is refined by self-attention over time.
-``context``, which is not published, lets all of them see neighbouring frames. ``pitch`` and ``onset`` switch the auxiliary
-tasks: technique only, + pitch, + onset are the paper's three steps.
+As published (``judge: frames``), one MLP gives a technique x pitch plane per frame: its sum over pitches is the technique
+logit, its sum over techniques the pitch logit. A second MLP gives the onset logit; detached, it is joined to both and each is
+refined by self-attention over time. ``context``, which is not published, lets all of them see neighbouring frames. ``pitch``
+and ``onset`` switch the auxiliary tasks: technique only, + pitch, + onset are the paper's three steps.
+
+With ``judge: notes`` the plane has one row, which says whether any note sounds: notes are found by onset and activity, and each
+is judged as a whole by what does not forget the next recording (:mod:`panel`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal, Self
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from etude.adapters.annotations import Annotation, Layer
+from etude.adapters.backbones import Backbone
 from etude.adapters.errors import UserError
-from etude.adapters.heads import Activations, Context, Excerpt, FrameGrid, Head, HeadConfig
+from etude.adapters.heads import Activations, Context, Example, Excerpt, FrameGrid, Head, HeadConfig
 from etude.adapters.heads._parts import decoding, scoring
 from etude.adapters.heads._parts.complete_notes import note_scores
-from etude.adapters.heads._parts.decoding import Decoder
+from etude.adapters.heads._parts.decoding import Decoder, Spans
 from etude.adapters.heads._parts.dropout import Dropout
 from etude.adapters.heads._parts.frame_context import FrameContext
 from etude.adapters.heads._parts.losses import class_weights, masked_bce
+from etude.adapters.heads._parts.note_borders import find_borders, tune_borders
+from etude.adapters.heads._parts.note_judge import fit_notes, judge_notes
+from etude.adapters.heads._parts.note_pitches import SALIENCE, with_heard_pitches
+from etude.adapters.heads._parts.note_rolls import activity_rolls, note_rolls
+from etude.adapters.heads._parts.panel import SPECTRUM, Panel
+from etude.adapters.heads._parts.technique_config import TechniqueConfig
 from etude.adapters.heads._parts.tuning import DEFAULT, tune_thresholds
-
-MidiPitch = Annotated[int, Field(ge=0, le=127)]
-
-
-class TechniqueConfig(HeadConfig):
-    """Defaults are the published ones, but for ``thresholds``."""
-
-    pitch: bool = True
-    """The pitch task; it needs notes with pitches."""
-    onset: bool = True
-    """The onset task, and the refinement by it."""
-    decoder: Decoder | None = None
-    """How frames become events; ``onset_confirmed`` with an onset branch, else ``rising_edges``."""
-    thresholds: Literal["tuned"] | Annotated[float, Field(gt=0, lt=1)] = "tuned"
-    """What a probability must exceed: chosen on validation data for the best event macro F1, one per technique and one for
-    onsets, or one number for all, as published .5."""
-    pitch_range: tuple[MidiPitch, MidiPitch] | None = None
-    """Lowest and highest MIDI pitch; from the training data when omitted."""
-    context: int = Field(0, ge=0)
-    """Frames to either side (a multiple of 4, or rounded up to one) that each frame is read with; 0, as published, leaves time
-    to the backbone and the refinement."""
-    hidden: int = Field(512, ge=1)
-    """Width of the hidden layers."""
-    dropout: float = Field(0.2, ge=0, lt=1)
-    """Behind the hidden layers."""
-    pitch_weight: float = Field(0.5, ge=0)
-    onset_weight: float = Field(0.5, ge=0)
-    onset_positive_weight: float = Field(10.0, gt=0)
-    """Factor of the frames that have an onset."""
-    class_weight_power: float = Field(0.3, ge=0)
-    """How much more rare techniques count; 0 is not at all."""
-
-    @model_validator(mode="after")
-    def _decoder_has_onsets(self) -> Self:
-        if not self.onset and self.decoder in ("onset_confirmed", "fusion"):
-            raise ValueError(f"decoder '{self.decoder}' needs 'onset: true'")
-        if self.pitch_range and self.pitch_range[0] > self.pitch_range[1]:
-            raise ValueError("pitch_range must be (lowest, highest)")
-        return self
 
 
 class Refiner(nn.Module):
@@ -95,20 +65,43 @@ class Technique(Head):
     def __init__(self, config: TechniqueConfig, labels: Sequence[str], hidden_size: int, statistics: Mapping[str, Any]) -> None:
         super().__init__(config, labels, hidden_size, statistics)
         self.lowest, highest = statistics["pitch_range"]
-        self.pitches = highest - self.lowest + 1 if config.pitch else 1
+        self.pitches = highest - self.lowest + 1 if config.learns_pitch else 1
         self.class_weights: Tensor
         self.register_buffer("class_weights", torch.tensor(statistics["class_weights"]), persistent=False)
+        self.panel: Panel | None = None
+        notes = "panel" in statistics
+        self.roll = "activity" if notes else "technique"
+        """The output that the rows of the plane are."""
+        self.rows = 1 if notes else len(labels)
         self.context = FrameContext(hidden_size, config.context) if config.context else None
-        self.plane = self._mlp(hidden_size, len(labels) * self.pitches)
+        self.plane = self._mlp(hidden_size, self.rows * self.pitches)
         self.onset = self._mlp(hidden_size, 1) if config.onset else None
         self.refine = nn.ModuleDict()
         if config.onset:
-            self.refine["technique"] = Refiner(len(labels))
-            if config.pitch:
+            self.refine[self.roll] = Refiner(self.rows)
+            if config.learns_pitch:
                 self.refine["pitch"] = Refiner(self.pitches)
         self.decoder: Decoder = config.decoder or ("onset_confirmed" if config.onset else "rising_edges")
         self.untuned = DEFAULT if config.thresholds == "tuned" else config.thresholds
-        self.thresholds = {"technique": [self.untuned] * len(labels), "onset": self.untuned}
+        own = {"activity": self.untuned} if notes else {"technique": [self.untuned] * len(labels)}
+        self.thresholds = {**own, "onset": self.untuned}
+
+    def bind(self, backbone: Backbone) -> None:
+        """See :class:`Head`."""
+        if self.roll == "activity":
+            self.rate_of_frames = backbone.frame_rate
+            self.panel = Panel(self.statistics["panel"], len(self.labels), backbone.hidden_size, backbone.num_blocks)
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        """See :class:`Head`."""
+        return () if self.panel is None else self.panel.layers
+
+    @property
+    def hears(self) -> tuple[str, ...]:
+        """See :class:`Head`."""
+        tracked = (SALIENCE,) if self.config.pitch == "tracker" else ()
+        return tracked if self.panel is None else (SPECTRUM, *tracked)
 
     def _mlp(self, inputs: int, outputs: int) -> nn.Sequential:
         hidden = self.config.hidden
@@ -116,9 +109,15 @@ class Technique(Head):
 
     @classmethod
     def measure(
-        cls, config: TechniqueConfig, labels: Sequence[str], annotations: Sequence[Annotation], rate: float
+        cls,
+        config: TechniqueConfig,
+        labels: Sequence[str],
+        annotations: Sequence[Annotation],
+        rate: float,
+        *,
+        frozen: bool = False,
     ) -> dict[str, Any]:
-        """Class weights from the classes' shares of positive frames, and the pitch range.
+        """Class weights from the classes' shares of positive frames, the pitch range, and where notes are judged ``panel``.
 
         Raises :class:`UserError` when the pitch branch would have nothing to learn from: it would report arbitrary pitches.
         """
@@ -130,72 +129,57 @@ class Technique(Head):
                     start, stop = decoding.frame_span(note, rate)
                     frames[note.technique] += stop - start
         lowest, highest = config.pitch_range or (math.floor(min(pitches, default=0)), math.ceil(max(pitches, default=0)))
-        if config.pitch and not any(lowest <= round(pitch) <= highest for pitch in pitches):
+        if config.learns_pitch and not any(lowest <= round(pitch) <= highest for pitch in pitches):
             among = f" from {lowest} to {highest}" if config.pitch_range else ""
             raise UserError(f"no training note has a pitch{among}", where="heads.technique.pitch", fix="set it to false")
         weights = class_weights(list(frames.values()), config.class_weight_power)
-        return {"pitch_range": [lowest, highest], "class_weights": [round(float(weight), 4) for weight in weights]}
+        measured = {"pitch_range": [lowest, highest], "class_weights": [round(float(weight), 4) for weight in weights]}
+        notes = frozen and config.onset and not config.decoder if config.judge is None else config.judge == "notes"
+        return {**measured, "panel": {}} if notes else measured
 
     def targets(self, excerpt: Excerpt) -> dict[str, NDArray[np.float32]]:
-        """``technique``, ``pitch``, ``onset`` rolls and their masks (``..._mask``, ``[frames, 1]``).
-
-        Where classes are unjudged, ``technique_mask`` is ``[frames, classes]``. Of a soft track, all three rolls hold the
-        confidence of an event in place of 1, the largest where several meet: what may not be there may have no onset and no
-        pitch either. An event without a confidence is certain.
-        """
-        return self._rolls(excerpt.annotation.notes, excerpt.grid, soft=excerpt.track.soft)
-
-    def _rolls(self, layer: Layer, grid: FrameGrid, *, soft: bool = False) -> dict[str, NDArray[np.float32]]:
-        rolls = {
-            "technique": np.zeros((grid.frames, len(self.labels)), np.float32),
-            "pitch": np.zeros((grid.frames, self.pitches), np.float32),
-            "onset": np.zeros((grid.frames, 1), np.float32),
-        }
-        masks = {f"{name}_mask": np.zeros((grid.frames, 1), np.float32) for name in rolls}
-        for mask in masks.values():
-            mask[: grid.real] = 1.0
-            for begin, end in layer.unknown((grid.start + grid.frames) / grid.rate):
-                mask[max(0, math.floor(begin * grid.rate) - grid.start) : max(0, math.ceil(end * grid.rate) - grid.start)] = 0.0
-        for note in layer:
-            begin, end = decoding.frame_span(note, grid.rate)
-            start, stop = max(0, begin - grid.start), min(grid.frames, end - grid.start)
-            if stop <= start:
-                continue
-            value = note.confidence if soft and note.confidence is not None else 1.0
-            if note.technique is None:
-                masks["technique_mask"][start:stop] = 0.0
-            else:
-                _raise(rolls["technique"][start:stop, self.labels.index(note.technique)], value)
-            index = None if note.pitch is None else round(note.pitch) - self.lowest
-            if index is None or not 0 <= index < self.pitches:
-                masks["pitch_mask"][start:stop] = 0.0
-            else:
-                _raise(rolls["pitch"][start:stop, index], value)
-            if begin >= grid.start:
-                _raise(rolls["onset"][start], value)
-        if layer.unjudged:
-            judged = np.array([label not in layer.unjudged for label in self.labels], np.float32)
-            masks["technique_mask"] = masks["technique_mask"] * judged
-        return {**rolls, **masks}
+        """See :func:`note_rolls`, and where notes are judged :func:`activity_rolls`, without those of the technique."""
+        layer, soft = excerpt.annotation.notes, excerpt.track.soft
+        rolls = note_rolls(layer, excerpt.grid, self.labels, self.lowest, self.pitches, soft=soft)
+        if self.panel is None:
+            return rolls
+        del rolls["technique"], rolls["technique_mask"]
+        return {**rolls, **activity_rolls(layer, excerpt.grid, self.labels, soft=soft)}
 
     def forward(self, context: Context) -> dict[str, Tensor]:
         """See :class:`Head`."""
         mixed = context.mixed if self.context is None else self.context(context.mixed)
-        plane = self.plane(mixed).unflatten(-1, (len(self.labels), self.pitches))
-        logits = {"technique": plane.sum(dim=-1)}
-        if self.config.pitch:
+        plane = self.plane(mixed).unflatten(-1, (self.rows, self.pitches))
+        logits = {self.roll: plane.sum(dim=-1)}
+        if self.config.learns_pitch:
             logits["pitch"] = plane.sum(dim=-2)
         if self.onset is not None:
             onset = self.onset(mixed)
             for name, refiner in self.refine.items():
                 logits[name] = refiner(logits[name], onset.detach())
             logits["onset"] = onset
+        if not self.training:
+            logits |= {name: context.heard[name] for name in self.hears if name != SPECTRUM}
+            if self.panel is not None:
+                logits["features"] = self.panel.features(context)
         return logits
+
+    def fit(self, examples: Iterable[Example]) -> None:
+        """See :class:`Head`: what judges notes."""
+        if self.panel is not None:
+            fit_notes(self.panel, examples, self.rate_of_frames)
+            self.statistics["panel"] = self.panel.statistics
+
+    def activations(self, logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Probabilities; what is heard or kept for judging notes is left as it is."""
+        kept = {name: values for name, values in logits.items() if name in (SALIENCE, "features")}
+        return {**super().activations({name: values for name, values in logits.items() if name not in kept}), **kept}
 
     def loss(self, logits: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """L_technique + .5 L_pitch + .5 L_onset (MERTech, section III; weights of the positives from its released code)."""
         weights: dict[str, tuple[float, Tensor | float]] = {
             "technique": (1.0, self.class_weights),
+            "activity": (1.0, 1.0),
             "pitch": (self.config.pitch_weight, 1.0),
             "onset": (self.config.onset_weight, self.config.onset_positive_weight),
         }
@@ -206,27 +190,43 @@ class Technique(Head):
         }
 
     def tune(self, references: Sequence[Annotation], activations: Sequence[Activations], rate: float) -> None:
-        """Thresholds that maximise event macro F1 on validation data; ``before``: without post-processing, for that score."""
+        """Thresholds that are best on validation data, for what :attr:`TechniqueConfig.thresholds` says; ``before``: for event
+        macro F1 without post-processing."""
         if self.config.thresholds != "tuned":
             return
         onsets = [a["onset"] for a in activations] if self.config.onset else None
-        rolls = [a["technique"] for a in activations]
         layers = [reference.notes for reference in references]
+        rolls = [a[self.roll] for a in activations]
+        if self.panel is not None:
+            assert onsets is not None
+            self.thresholds = tune_borders(layers, [own[:, 0] for own in onsets], [own[:, 0] for own in rolls], rate)
+            return
         self.thresholds = tune_thresholds(layers, rolls, onsets, self.decoder, self.labels, rate)
         if self.decoder != "rising_edges":
             self.thresholds["before"] = tune_thresholds(layers, rolls, None, "rising_edges", self.labels, rate)["technique"]
 
     def decode(self, activations: Activations, rate: float) -> Layer:
-        """Events by the configured decoder, with pitches when there is a pitch branch."""
-        return self._decode(activations, rate, self.decoder, self.thresholds)
+        """Judged notes, or events by the configured decoder; with pitches when those are learned or tracked."""
+        if self.panel is None:
+            return self._decode(activations, rate, self.decoder, self.thresholds)
+        onset, activity = (activations[name][:, 0] for name in ("onset", "activity"))
+        starts, stops = find_borders(onset, activity, self.thresholds["onset"], self.thresholds["activity"], rate)
+        kept, probabilities = judge_notes(self.panel, activations["features"], (starts, stops), rate)
+        classes = probabilities.argmax(axis=1)
+        spans = Spans(starts[kept], stops[kept], classes)
+        confidences = probabilities[np.arange(len(classes)), classes]
+        return self._notes(spans, confidences, activations, rate)
 
     def _decode(self, activations: Activations, rate: float, decoder: Decoder, thresholds: Mapping[str, Any]) -> Layer:
         onset = activations["onset"][:, 0] if self.config.onset else None
-        pitch = activations["pitch"] if self.config.pitch else None
-        notes = decoding.decode(
-            activations["technique"], onset, thresholds, decoder, rate, self.labels, pitch=pitch, lowest_pitch=self.lowest
-        )
-        return Layer(tuple(notes))
+        technique = activations["technique"]
+        spans = decoding.decode_spans(technique, onset, thresholds["technique"], thresholds["onset"], decoder)
+        return self._notes(spans, decoding.mean_probabilities(spans, technique), activations, rate)
+
+    def _notes(self, spans: Spans, confidences: NDArray[np.floating[Any]], activations: Activations, rate: float) -> Layer:
+        pitches = decoding.likeliest_pitches(spans, activations["pitch"], self.lowest) if self.config.learns_pitch else None
+        notes = decoding.as_notes(spans, confidences, rate, self.labels, pitches)
+        return Layer(tuple(with_heard_pitches(notes, activations[SALIENCE], rate) if SALIENCE in activations else notes))
 
     def score(self, references: Sequence[Annotation], activations: Sequence[Activations], rate: float) -> dict[str, Any]:
         """Scores of frames, events and complete notes after post-processing; ``before`` holds those of frames and events of
@@ -236,16 +236,16 @@ class Technique(Head):
         ``pitch_frame_f1`` is micro F1 over all (pitch, frame) cells at threshold .5 (MERTech, released code).
         """
         layers = [reference.notes for reference in references]
-        lengths = [len(item["technique"]) for item in activations]
+        lengths = [len(item[self.roll]) for item in activations]
         found = [self.decode(item, rate) for item in activations]
         scores = self._scores(layers, found, lengths, rate)
-        scores |= note_scores(layers, found, self.labels, pitched=self.config.pitch)
-        if self.decoder != "rising_edges":
+        scores |= note_scores(layers, found, self.labels, pitched=bool(self.config.pitch))
+        if self.panel is None and self.decoder != "rising_edges":
             own = {**self.thresholds, "technique": self.thresholds.get("before", [self.untuned] * len(self.labels))}
             estimates = [self._decode(item, rate, "rising_edges", own) for item in activations]
             scores["before"] = self._scores(layers, estimates, lengths, rate)
             del scores["before"]["per_class"], scores["before"]["absent"]
-        if self.config.pitch:
+        if self.config.learns_pitch:
             scores["pitch_frame_f1"] = self._pitch_f1(layers, activations, rate)
         return scores
 
@@ -265,13 +265,9 @@ class Technique(Head):
         hits = total = 0.0
         for reference, item in zip(references, activations, strict=True):
             frames = len(item["pitch"])
-            target = self._rolls(reference, FrameGrid(0, frames, rate, frames))
+            target = note_rolls(reference, FrameGrid(0, frames, rate, frames), self.labels, self.lowest, self.pitches)
             labelled = target["pitch_mask"][:, 0] > 0
             truth, guess = target["pitch"][labelled] > 0, item["pitch"][labelled] > 0.5
             hits += float((truth & guess).sum())
             total += float(truth.sum() + guess.sum())
         return 2 * hits / total if total else 0.0
-
-
-def _raise(cells: NDArray[np.float32], value: float) -> None:
-    np.maximum(cells, value, out=cells)

@@ -51,6 +51,10 @@ class Method(ABC):
         """Index of the first block whose output a trainable parameter can change; ``num_blocks`` when none can, and
         :data:`INPUT` when what the backbone is given changes."""
 
+    def leaves_states(self, backbone: Backbone) -> bool:
+        """Whether the heads read the states as the frozen backbone makes them."""
+        return self.first_block(backbone) >= backbone.num_blocks and self.wrapper(backbone) is None
+
     @abstractmethod
     def attach(self, backbone: Backbone) -> None:
         """Add the trainable parameters to the backbone, in place. Raises :class:`UserError` when no site matches."""

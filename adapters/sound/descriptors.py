@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from transformers.audio_utils import mel_filter_bank
 
+from etude.adapters.sound.pitch_salience import BINS, pitch_salience
+
 BANDS = 80
 LOWEST_HZ = 30.0
 HIGHEST_HZ = 11_000.0
@@ -51,7 +53,7 @@ def _bank(rate: int) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(filters).float(), 2 * window / window.sum()
 
 
-DESCRIPTORS: dict[str, Descriptor] = {"log_mel": Descriptor(BANDS, log_mel)}
+DESCRIPTORS: dict[str, Descriptor] = {"log_mel": Descriptor(BANDS, log_mel), "salience": Descriptor(BINS, pitch_salience)}
 """By name."""
 
 

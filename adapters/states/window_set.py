@@ -61,10 +61,9 @@ class WindowSet:
         """Number of windows times views."""
         return len(self.windows) * self.views
 
-    def group(self, position: int) -> str:
-        """What the recording of a window shares with others; where that is not known, the recording itself."""
-        track = self.tracks[self.windows[position][0]]
-        return track.group or str(track.audio)
+    def track(self, position: int) -> Track:
+        """The recording that a window is cut from."""
+        return self.tracks[self.windows[position][0]]
 
     def weight(self, runs: Iterable[range]) -> float:
         """Sum of the weights of ``runs``, which are those of their recordings."""

@@ -21,7 +21,7 @@ from etude.adapters.datasets._parts.groups import group_notices, groups_of
 from etude.adapters.errors import UserError, nearest
 from etude.adapters.heads._parts.labels import head_labels
 from etude.adapters.model.adapted import AdaptedModel
-from etude.adapters.model.build import build_backbone, build_dataset, build_model
+from etude.adapters.model.build import build_backbone, build_dataset, build_method, build_model
 from etude.adapters.recipe.schema import Recipe, TrainConfig
 from etude.adapters.states.window_set import WindowSet
 from etude.adapters.storage.feature_store import FeatureStore
@@ -123,9 +123,10 @@ def untrained_model(recipe: Recipe, dataset: Dataset, tracks: list[Track]) -> Ad
     backbone = build_backbone(recipe.backbone)
     annotations = [track.annotation for track in tracks]
     labels = {name: head_labels(name, dataset) for name in type(recipe.heads).model_fields}
+    frozen, rate = build_method(recipe).leaves_states(backbone), backbone.frame_rate
     statistics = {
-        name: registry.find("heads", name).measure(getattr(recipe.heads, name), labels[name], annotations, backbone.frame_rate)
-        for name in labels
+        name: registry.find("heads", name).measure(getattr(recipe.heads, name), own, annotations, rate, frozen=frozen)
+        for name, own in labels.items()
     }
     set_seed(recipe.seed)
     model = build_model(recipe, backbone, labels, statistics)

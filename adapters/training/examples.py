@@ -33,5 +33,6 @@ class Examples:
                 states = self._states([position * windows.views + view for position in positions])
                 targets = windows.targets([positions], {"head": self._head})["head"]
                 context = self._model.context([state.to(device) for state in states])
-                groups = [windows.group(position) for position in positions]
-                yield Example(context, {key: value.to(device) for key, value in targets.items()}, groups, view)
+                tracks = [windows.track(position) for position in positions]
+                own = {key: value.to(device) for key, value in targets.items()}
+                yield Example(context, own, [str(track.audio) for track in tracks], [track.group for track in tracks], view)

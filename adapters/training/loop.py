@@ -276,6 +276,8 @@ class Loop:
         return terms
 
     def _validate(self, epoch: int) -> dict[str, Any]:
+        if not self.model.method.leaves_states(self.model.backbone):
+            self.fit()
         scores = self.scores(self.validation, tune=True)
         flat = flatten(scores)
         metric = flat[self.config.metric]

@@ -51,8 +51,9 @@ class Objective(nn.Module):
             }
 
     def trained(self) -> list[nn.Parameter]:
-        """Every parameter that is trained."""
-        return [*(parameter for _, parameter in self.model.named_trainable()), *self.regularizers.parameters()]
+        """Every parameter that is trained step by step."""
+        trained = [parameter for _, parameter in self.model.named_trainable() if parameter.requires_grad]
+        return [*trained, *self.regularizers.parameters()]
 
     def state(self) -> dict[str, Tensor]:
         """Copies of what a checkpoint keeps, on the CPU."""

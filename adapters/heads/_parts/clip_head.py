@@ -85,7 +85,7 @@ class ClipHead(Head):
 
     @classmethod
     def measure(
-        cls, config: ClipConfig, labels: Sequence[str], annotations: Sequence[Annotation], rate: float
+        cls, config: ClipConfig, labels: Sequence[str], annotations: Sequence[Annotation], rate: float, *, frozen: bool = False
     ) -> dict[str, Any]:
         """Nothing is measured, but the annotations are checked.
 

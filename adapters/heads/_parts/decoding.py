@@ -7,7 +7,7 @@ Events carry their technique and, as confidence, the mean probability of that cl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -30,30 +30,13 @@ class Spans:
     classes: NDArray[np.intp]
 
 
-def decode(
-    technique: Probabilities,
-    onset: Probabilities | None,
-    thresholds: Mapping[str, Any],
-    decoder: Decoder,
-    rate: float,
-    labels: Sequence[str],
-    *,
-    pitch: Probabilities | None = None,
-    lowest_pitch: int = 0,
-) -> list[Note]:
-    """Decode with thresholds as :func:`~etude.adapters.heads._parts.tuning.tune_thresholds` returns them.
-
-    ``pitch`` (``[frames, pitches]``, first column = MIDI number ``lowest_pitch``) gives each event the pitch with the largest
-    summed probability over its frames. Raises ``ValueError`` when the decoder needs an ``onset`` and gets none.
-    """
-    spans = decode_spans(technique, onset, thresholds["technique"], thresholds["onset"], decoder)
-    return _notes(spans, technique, rate, labels, pitch, lowest_pitch)
-
-
 def decode_spans(
     technique: Probabilities, onset: Probabilities | None, thresholds: Sequence[float], onset_threshold: float, decoder: Decoder
 ) -> Spans:
-    """As :func:`decode`, in frames."""
+    """Events by ``decoder``, with thresholds as :func:`~etude.adapters.heads._parts.tuning.tune_thresholds` returns them.
+
+    Raises ``ValueError`` when the decoder needs an ``onset`` and gets none.
+    """
     if decoder == "rising_edges":
         return rising_edge_spans(technique, thresholds)
     if onset is None:
@@ -162,27 +145,44 @@ def _run_stops(active: NDArray[np.bool_], starts: NDArray[np.intp], classes: NDA
     return stops
 
 
-def _notes(
-    spans: Spans,
-    technique: Probabilities,
-    rate: float,
-    labels: Sequence[str],
-    pitch: Probabilities | None = None,
-    lowest_pitch: int = 0,
-) -> list[Note]:
-    starts, stops, classes = spans.starts, spans.stops, spans.classes
+def mean_probabilities(spans: Spans, technique: Probabilities) -> NDArray[np.float64]:
+    """The mean probability of each event's class over its frames, ``[events]``."""
     sums = _running_sum(technique)
     # Rounding may carry a mean of ones above 1.
-    confidences = np.minimum((sums[stops, classes] - sums[starts, classes]) / (stops - starts), 1.0)
-    pitches: list[float | None] = [None] * len(starts)
-    if pitch is not None:
-        pitch_sums = _running_sum(pitch)
-        pitches = [float(lowest_pitch + (pitch_sums[b] - pitch_sums[a]).argmax()) for a, b in zip(starts, stops, strict=True)]
+    means: NDArray[np.float64] = np.minimum(
+        (sums[spans.stops, spans.classes] - sums[spans.starts, spans.classes]) / (spans.stops - spans.starts), 1.0
+    )
+    return means
+
+
+def likeliest_pitches(spans: Spans, pitch: Probabilities, lowest: int) -> list[float | None]:
+    """The pitch of each event with the largest summed probability ``[frames, pitches]`` over its frames.
+
+    The first column is the MIDI number ``lowest``.
+    """
+    sums = _running_sum(pitch)
+    return [float(lowest + (sums[b] - sums[a]).argmax()) for a, b in zip(spans.starts, spans.stops, strict=True)]
+
+
+def as_notes(
+    spans: Spans,
+    confidences: NDArray[np.floating[Any]],
+    rate: float,
+    labels: Sequence[str],
+    pitches: Sequence[float | None] | None = None,
+) -> list[Note]:
+    """Events in seconds."""
+    rows = zip(
+        spans.starts.tolist(),
+        spans.stops.tolist(),
+        spans.classes.tolist(),
+        pitches or [None] * len(spans.starts),
+        confidences.tolist(),
+        strict=True,
+    )
     return [
         Note(start / rate, stop / rate, midi, labels[label], confidence=confidence)
-        for start, stop, label, midi, confidence in zip(
-            starts.tolist(), stops.tolist(), classes.tolist(), pitches, confidences.tolist(), strict=True
-        )
+        for start, stop, label, midi, confidence in rows
     ]
 
 

@@ -1,8 +1,8 @@
 """Linear discriminant analysis with a shrunk covariance: the classifier that few notes of one session spoil least.
 
-It has a closed form, so that a cross-validation over groups and degrees of shrinkage costs seconds. What it assumes, one
-covariance for all classes, is also what keeps it from learning the session: Ledoit & Wolf, 2004, shrink it towards a multiple
-of the identity; how far is chosen by the folds.
+It has a closed form, so that a cross-validation over groups costs seconds. What it assumes, one covariance for all classes,
+keeps it from learning the session, and the more so the more that is shrunk towards a multiple of the identity (as Ledoit &
+Wolf, 2004, do).
 """
 
 from __future__ import annotations
@@ -13,10 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-SHRINKAGES = (0.1, 0.3, 0.5, 0.7, 0.9)
-"""That are tried."""
-WITHIN = 0.01
-"""The strongest shrinkage whose score is this close to the best is taken: what it gives up at home, it wins elsewhere."""
 SMALLEST_DEVIATION = 1e-3
 FOLDS = 5
 
@@ -82,7 +78,8 @@ def folds(groups: Sequence[str]) -> NDArray[np.intp]:
 def log_probabilities(logits: NDArray[np.floating], floor: float = 1e-3) -> Matrix:
     """``[n, classes]`` -> the same shape; none is below ``floor``, so that one expert alone cannot rule a class out."""
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    found: Matrix = np.log(shifted / shifted.sum(axis=1, keepdims=True) + floor)
+    with np.errstate(divide="ignore"):
+        found: Matrix = np.log(shifted / shifted.sum(axis=1, keepdims=True) + floor)
     return found
 
 
@@ -95,22 +92,14 @@ def macro_f1(truth: NDArray[np.intp], found: NDArray[np.intp], count: int) -> fl
     return float(scores[present].mean())
 
 
-def cross_validated(
-    inputs: NDArray[np.floating], classes: NDArray[np.intp], fold: NDArray[np.intp], count: int
-) -> tuple[float, float, Matrix]:
-    """Shrinkage, macro F1 and log-probabilities ``[n, classes]`` of each example by a fit without its fold.
-
-    With one fold there is nothing to learn from without it: the middle shrinkage, judged on its own training examples.
-    """
-    held = np.unique(fold)
-    if len(held) < 2:
-        found = log_probabilities(Scatter(inputs, classes, count).discriminant(0.5).logits(inputs))
-        return 0.5, macro_f1(classes, found.argmax(axis=1), count), found
-    judged = np.zeros((len(SHRINKAGES), len(classes), count))
-    for one in held:
-        scatter = Scatter(inputs[fold != one], classes[fold != one], count)
-        for index, shrinkage in enumerate(SHRINKAGES):
-            judged[index, fold == one] = log_probabilities(scatter.discriminant(shrinkage).logits(inputs[fold == one]))
-    scores = [macro_f1(classes, found.argmax(axis=1), count) for found in judged]
-    chosen = max(index for index, score in enumerate(scores) if score >= max(scores) - WITHIN)
-    return SHRINKAGES[chosen], scores[chosen], judged[chosen]
+def held_out(
+    inputs: NDArray[np.floating], classes: NDArray[np.intp], fold: NDArray[np.intp], count: int, shrinkage: float
+) -> Matrix:
+    """Log-probabilities of each example ``[n, classes]`` by a fit without its fold; with one fold, by a fit with all."""
+    if len(np.unique(fold)) < 2:
+        return log_probabilities(Scatter(inputs, classes, count).discriminant(shrinkage).logits(inputs))
+    found = np.zeros((len(classes), count))
+    for one in np.unique(fold):
+        model = Scatter(inputs[fold != one], classes[fold != one], count).discriminant(shrinkage)
+        found[fold == one] = log_probabilities(model.logits(inputs[fold == one]))
+    return found

@@ -18,14 +18,14 @@ from torch import Tensor, nn
 
 from etude.adapters.heads import Context
 from etude.adapters.heads._parts.discriminant import (
-    FOLDS,
     Discriminant,
     Scatter,
     folds,
+    held_out,
     log_probabilities,
     macro_f1,
 )
-from etude.adapters.heads._parts.segments import Kind, describe, loudness, normalised, sounding
+from etude.adapters.heads._parts.segments import Kind, describe, loudness, sounding
 from etude.adapters.sound.descriptors import BANDS
 
 SPECTRUM = "log_mel"
@@ -39,8 +39,8 @@ DEPTHS = (0.5, 0.75)
 COURSE_HELPS = 0.5
 """The course of a segment is read as well where that leaves at most this share of the errors of its beginning."""
 TEMPERATURES = tuple(round(float(value), 3) for value in np.geomspace(0.1, 4.0, 25))
-SMALLEST = 4
-"""Examples from which a cross-validation says something."""
+KINDS: tuple[Kind, ...] = ("beginning", "course")
+"""How states may be read."""
 
 Expert = tuple[str, Kind]
 Segment = dict[Expert, NDArray[np.float32]]
@@ -92,15 +92,18 @@ class Panel(nn.Module):
         parts[SPECTRUM] = own[:, -BANDS:]
         return {expert: describe(expert[1], parts[expert[0]], level, rate) for expert in self.experts or self._all(KINDS)}
 
-    def fit(self, segments: Sequence[Segment], classes: NDArray[np.intp], groups: Sequence[str], *, grouped: bool) -> None:
-        """Learn from ``segments`` of ``classes`` ``[n]``; with ``grouped``, what ``groups`` have in common is a session."""
-        fold = folds(groups)
+    def fit(
+        self, segments: Sequence[Segment], classes: NDArray[np.intp], recordings: Sequence[str], groups: Sequence[str]
+    ) -> None:
+        """Learn from ``segments`` of ``classes`` ``[n]``, cut from ``recordings`` of ``groups`` (empty where not known)."""
+        grouped = all(groups) and len(set(groups)) > 1
+        fold = folds(groups if grouped else recordings)
         inputs = {expert: np.stack([segment[expert] for segment in segments]) for expert in self._all(KINDS)}
-        judged = {expert: _held_out(values, classes, fold, self.classes) for expert, values in inputs.items()}
+        judged = {expert: held_out(values, classes, fold, self.classes, SHRINKAGE) for expert, values in inputs.items()}
         scores = {kind: self._score(judged, (kind,), classes) for kind in KINDS}
         kinds = KINDS if 1 - scores["course"] <= COURSE_HELPS * (1 - scores["beginning"]) else KINDS[:1]
         shrinkage = SHRINKAGE
-        if grouped and len(np.unique(fold)) > 1:
+        if grouped:
             tried = {value: self._held_out_score(inputs, classes, fold, kinds, value) for value in SHRINKAGES}
             shrinkage = max(value for value, score in tried.items() if score >= max(tried.values()) - WITHIN)
         self._seat(kinds)
@@ -114,3 +117,50 @@ class Panel(nn.Module):
             "temperature": _temperature(votes, classes),
             "cross_validated": round(macro_f1(classes, found, self.classes), 4),
         }
+
+    def log_probabilities(self, segments: Sequence[Segment]) -> NDArray[np.float64]:
+        """Of the classes, ``[n, classes]``, calibrated on held-out examples."""
+        logits = {
+            expert: self._expert(expert).logits(np.stack([segment[expert] for segment in segments])) for expert in self.experts
+        }
+        votes = self._vote({expert: log_probabilities(own) for expert, own in logits.items()})
+        return log_probabilities(votes / self.statistics["temperature"], floor=0.0)
+
+    def _vote(self, judged: Mapping[Expert, NDArray[np.float64]]) -> NDArray[np.float64]:
+        """The mean over the experts on states, and the one on the spectrum: two voices."""
+        states = [own for (source, _), own in judged.items() if source != SPECTRUM]
+        spectrum = [own for (source, _), own in judged.items() if source == SPECTRUM]
+        voices = [np.mean(own, axis=0) for own in (states, spectrum) if own]
+        found: NDArray[np.float64] = np.sum(voices, axis=0)
+        return found
+
+    def _score(self, judged: Mapping[Expert, NDArray[np.float64]], kinds: Sequence[Kind], classes: NDArray[np.intp]) -> float:
+        """Of the experts on states alone."""
+        votes = np.mean([judged[str(layer), kind] for kind in kinds for layer in self.layers], axis=0)
+        return macro_f1(classes, votes.argmax(axis=1), self.classes)
+
+    def _held_out_score(
+        self,
+        inputs: Mapping[Expert, NDArray[np.float32]],
+        classes: NDArray[np.intp],
+        fold: NDArray[np.intp],
+        kinds: Sequence[Kind],
+        shrinkage: float,
+    ) -> float:
+        judged = {expert: held_out(inputs[expert], classes, fold, self.classes, shrinkage) for expert in self._all(kinds)}
+        return macro_f1(classes, self._vote(judged).argmax(axis=1), self.classes)
+
+    def _store(self, expert: Expert, found: Discriminant) -> None:
+        for name in ("mean", "scale", "weights", "bias"):
+            self._tensors["_".join((*expert, name))].copy_(torch.from_numpy(getattr(found, name)))
+
+    def _expert(self, expert: Expert) -> Discriminant:
+        own = (self._tensors["_".join((*expert, name))].double().cpu().numpy() for name in ("mean", "scale", "weights", "bias"))
+        return Discriminant(*own)
+
+
+def _temperature(votes: NDArray[np.float64], classes: NDArray[np.intp]) -> float:
+    """What votes on held-out examples are divided by to be log-probabilities: the likeliest (Guo et al., ICML 2017)."""
+    rows = np.arange(len(classes))
+    losses = {value: -log_probabilities(votes / value, floor=0.0)[rows, classes].mean() for value in TEMPERATURES}
+    return min(losses, key=lambda value: losses[value])
