@@ -188,6 +188,14 @@ def test_an_amount_does_not_depend_on_the_other_effects():
     assert decibels(np.mean(both**2) / np.mean(tilted**2)) == pytest.approx(gain_of("a", config(**gain)), abs=1e-3)
 
 
+@pytest.mark.parametrize("effect", [{"equalizer_db": 0.1}, {"room_seconds": (0.1, 0.6), "room_db": (-60, -60)}])
+def test_noise_stays_the_same_beside_a_room_and_an_equalizer(effect):
+    audio, ratio = noise(), {"noise_db": (0, 20)}
+    alone = augment(audio, RATE, 1, "a", config(**ratio)) - audio
+    beside = augment(audio, RATE, 1, "a", config(**ratio, **effect)) - augment(audio, RATE, 1, "a", config(**effect))
+    np.testing.assert_allclose(beside, alone, atol=0.03 * np.abs(alone).max())
+
+
 def test_filters_do_not_depend_on_each_other():
     """Together they are the product of what each is alone."""
     several = [{"equalizer_db": 5}, ROOM, {"tilt_db": (-3, 3)}, {"lowpass_hz": (2000, 8000)}]
