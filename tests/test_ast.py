@@ -16,6 +16,7 @@ from etude.adapters.backbones._parts import kaldi_fbank
 from etude.adapters.backbones.ast import AstConfig
 from etude.adapters.errors import UserError
 from etude.adapters.model.adapted import AdaptedModel
+from etude.adapters.sound import augment, filters
 from etude.adapters.states.frozen_states import sources
 
 SHARED = Path(os.environ.get("ETUDE_SHARED", Path(__file__).parents[2] / "shared"))
@@ -178,5 +179,5 @@ def test_attention_over_frequency_is_trained():
     assert "readout.score.weight" in model.trainable_state()
 
 
-def test_stored_states_depend_on_the_code_of_the_filterbank():
-    assert {Path(kaldi_fbank.__file__), Path(ast.__file__)} < set(sources(build()))
+def test_stored_states_depend_on_the_code_of_the_filterbank_and_of_views():
+    assert {Path(module.__file__) for module in (kaldi_fbank, ast, augment, filters)} < set(sources(build()))

@@ -1,5 +1,6 @@
 """Augmentations measured on what comes out: levels, spectra and times, against scipy and by hand."""
 
+import hashlib
 import itertools
 
 import numpy as np
@@ -14,7 +15,10 @@ from pydantic import ValidationError
 from etude.adapters.sound.augment import AugmentConfig, augment
 
 RATE = 16000
-EVERYTHING = {"noise_db": (10, 30), "gain_db": (-6, 6), "tilt_db": (-3, 3), "lowpass_hz": (2000, 8000)}
+EARLIER = {"noise_db": (10, 30), "gain_db": (-6, 6), "tilt_db": (-3, 3), "lowpass_hz": (2000, 8000)}
+ROOM = {"room_seconds": (0.1, 0.6), "room_db": (-25, -6)}
+EFFECTS = [{name: limits} for name, limits in EARLIER.items()] + [{"equalizer_db": 5}, ROOM]
+EVERYTHING = {**EARLIER, "equalizer_db": 5, **ROOM}
 
 
 def config(**effects):
@@ -50,9 +54,9 @@ def response(audio, effects, key="a"):
 def test_view_0_is_clean_and_others_are_not():
     audio = noise()
     assert augment(audio, RATE, 0, "a", config(**EVERYTHING)) is audio
-    for name, limits in EVERYTHING.items():
+    for effect in EFFECTS:
         kept = audio.copy()
-        view = augment(audio, RATE, 1, "a", config(**{name: limits}))
+        view = augment(audio, RATE, 1, "a", config(**effect))
         assert view.dtype == np.float32
         assert view.shape == audio.shape
         assert not np.allclose(view, audio)
@@ -155,6 +159,22 @@ def test_a_view_is_always_the_same():
     assert gain_of("gűzheng/1:0", config(gain_db=(0, 10))) == pytest.approx(5.4770, abs=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("names", "digest"),
+    [
+        (("noise_db",), "ee1188682420a28d"),
+        (("gain_db",), "e1976df16a42c449"),
+        (("tilt_db",), "47a17881abc32884"),
+        (("lowpass_hz",), "827d7481452793b1"),
+        (tuple(EARLIER), "2af4f16877e9661d"),
+    ],
+)
+def test_views_are_what_they_were_before_there_were_rooms_and_equalizers(names, digest):
+    audio, effects = noise(), config(**{name: EARLIER[name] for name in names})
+    views = [augment(audio, RATE, view, key, effects) for key in ("a", "gűzheng/1:0") for view in (1, 2)]
+    assert hashlib.sha256(np.concatenate(views).tobytes()).hexdigest()[:16] == digest
+
+
 def test_views_and_windows_differ_and_are_independent():
     audio, effects = noise(), config(noise_db=(0, 0))
     drawn = [augment(audio, RATE, view, key, effects) - audio for key in ("a", "b", "a1") for view in (1, 2, 11)]
@@ -166,6 +186,49 @@ def test_an_amount_does_not_depend_on_the_other_effects():
     audio, gain, tilt = noise(), {"gain_db": (-6, 6)}, {"tilt_db": (-3, 3)}
     both, tilted = (augment(audio, RATE, 1, "a", config(**effects)) for effects in (gain | tilt, tilt))
     assert decibels(np.mean(both**2) / np.mean(tilted**2)) == pytest.approx(gain_of("a", config(**gain)), abs=1e-3)
+
+
+@pytest.mark.parametrize("effect", [{"equalizer_db": 0.1}, {"room_seconds": (0.1, 0.6), "room_db": (-60, -60)}])
+def test_noise_stays_the_same_beside_a_room_and_an_equalizer(effect):
+    audio, ratio = noise(), {"noise_db": (0, 20)}
+    alone = augment(audio, RATE, 1, "a", config(**ratio)) - audio
+    beside = augment(audio, RATE, 1, "a", config(**ratio, **effect)) - augment(audio, RATE, 1, "a", config(**effect))
+    np.testing.assert_allclose(beside, alone, atol=0.03 * np.abs(alone).max())
+
+
+def test_filters_do_not_depend_on_each_other():
+    """Together they are the product of what each is alone."""
+    several = [{"equalizer_db": 5}, ROOM, {"tilt_db": (-3, 3)}, {"lowpass_hz": (2000, 8000)}]
+    alone = [response(click(100), config(**effect), "b")[1] for effect in several]
+    _, together = response(click(100), config(**{name: value for effect in several for name, value in effect.items()}), "b")
+    below = slice(round(0.9 * len(together)))
+    np.testing.assert_allclose(together[below], np.prod(alone, axis=0)[below], atol=5e-3)
+
+
+@pytest.mark.parametrize("effect", [{"lowpass_hz": (250, 4000)}, ROOM])
+def test_some_views_have_an_effect_whatever_its_amount(effect):
+    audio, keys = noise(0.05), [f"window {index}" for index in range(400)]
+    always = [augment(audio, RATE, 1, key, config(**effect)) for key in keys]
+    some = [augment(audio, RATE, 1, key, config(**effect, probability=0.3)) for key in keys]
+    has = np.array([not np.array_equal(view, audio) for view in some])
+    assert all(np.array_equal(view, whole) for view, whole, there in zip(some, always, has, strict=True) if there)
+    assert scipy.stats.binomtest(int(has.sum()), len(keys), 0.3).pvalue > 0.05
+    changes = np.array([np.mean((view - audio) ** 2) for view in always])
+    assert scipy.stats.ks_2samp(changes[has], changes[~has]).statistic < 0.3  # 1 if one number decided both
+
+
+def test_low_pass_and_room_come_and_go_by_themselves_and_other_effects_stay():
+    audio, keys, others = noise(0.05), [f"window {index}" for index in range(200)], {"tilt_db": (1, 3), "gain_db": (1, 3)}
+
+    def have(**effects):
+        views = [augment(audio, RATE, 1, key, config(**effects, **others, probability=0.5)) for key in keys]
+        plain = [augment(audio, RATE, 1, key, config(**others)) for key in keys]
+        assert not any(np.array_equal(view, audio) for view in views)
+        return np.array([not np.array_equal(view, other) for view, other in zip(views, plain, strict=True)])
+
+    lowpass, room = have(lowpass_hz=(250, 4000)), have(**ROOM)
+    assert abs(np.corrcoef(lowpass, room)[0, 1]) < 0.2
+    np.testing.assert_array_equal(have(lowpass_hz=(250, 4000), **ROOM), lowpass | room)
 
 
 def test_silence_stays_silence_and_nothing_stays_nothing():
@@ -182,11 +245,16 @@ def limits(low, high):
 
 
 @settings(deadline=None)
-@given(SAMPLES, st.sampled_from([8000, 24000, 48000]), st.text(), limits(-100, 100), limits(-12, 12), limits(20, 30000))
-def test_finite_and_of_the_same_length(audio, rate, key, levels, tilt, lowpass):
-    if not (levels or tilt or lowpass):
-        levels = (0, 0)
-    effects = config(noise_db=levels, gain_db=levels, tilt_db=tilt, lowpass_hz=lowpass)
+@given(
+    *(SAMPLES, st.sampled_from([8000, 24000, 48000]), st.text(), limits(-100, 100), limits(-12, 12), limits(20, 30000)),
+    *(st.none() | st.floats(0.1, 12), limits(0.05, 10)),
+)
+def test_finite_and_of_the_same_length(audio, rate, key, levels, tilt, lowpass, equalizer, room):
+    levels = levels or (0, 0)
+    effects = config(
+        **{"noise_db": levels, "gain_db": levels, "tilt_db": tilt, "lowpass_hz": lowpass, "equalizer_db": equalizer},
+        **{"room_seconds": room, "room_db": levels if room else None},
+    )
     view = augment(audio, rate, 1, key, effects)
     assert view.shape == audio.shape
     assert view.dtype == np.float32
@@ -201,6 +269,11 @@ def test_finite_and_of_the_same_length(audio, rate, key, levels, tilt, lowpass):
         ({"views": 2, "noise_db": (30, 10)}, r"should be \[lowest, highest\], got \[30, 10\]"),
         ({"views": 2, "lowpass_hz": (0, 4000)}, "greater than or equal to 20"),
         ({"views": 2, "tilt_db": (-50, 0)}, "greater than or equal to -12"),
+        ({"views": 2, "equalizer_db": 0}, "greater than 0"),
+        ({"views": 2, "room_seconds": (0, 1)}, "greater than or equal to 0.05"),
+        ({"views": 2, "room_seconds": (1, 1)}, "a room needs room_seconds and room_db"),
+        ({"views": 2, "gain_db": (0, 1), "room_db": (-20, -6)}, "a room needs room_seconds and room_db"),
+        ({"views": 2, "gain_db": (0, 1), "probability": 0.5}, "probability is that of lowpass_hz and of room_seconds"),
         ({"views": 0}, "greater than or equal to 1"),
         ({"views": 2, "pitch": (0, 1)}, "Extra inputs"),
     ],

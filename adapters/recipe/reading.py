@@ -150,8 +150,13 @@ def override_fields(raw: dict[str, Any], override: str) -> None:
         if depth == len(parts) - 1:
             section[place] = read_yaml(value, f"override {override!r}", _typed)
             return
-        if (section[place] if isinstance(section, list) else section.get(place)) is None:
+        given: Any = section[place] if isinstance(section, list) else section.get(place)
+        if given is None:
             section[place] = {}
+        elif isinstance(given, str) and parts[: depth + 1] == ["train", "augment"]:
+            from etude.adapters.sound.augment import PRESETS
+
+            section[place] = dict(PRESETS[given]) if given in PRESETS else given
         section = section[place]
 
 

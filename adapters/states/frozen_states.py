@@ -12,7 +12,7 @@ from torch import Tensor
 
 from etude.adapters.backbones import INPUT, Backbone
 from etude.adapters.model.adapted import AdaptedModel
-from etude.adapters.sound import audio, augment, descriptors
+from etude.adapters.sound import audio, augment, descriptors, filters
 from etude.adapters.states.window_features import Source
 
 
@@ -51,9 +51,8 @@ def _part(stored: int | str) -> str:
 def sources(backbone: Backbone) -> list[Path]:
     """The files of this package that turn a recording into states: a change of them is a change of the states."""
     kinds = {kind for module in backbone.modules() for kind in type(module).__mro__ if kind.__module__.startswith("etude.")}
-    return sorted(
-        {Path(file) for file in (audio.__file__, augment.__file__, descriptors.__file__, *map(inspect.getfile, kinds))}
-    )
+    own = (audio.__file__, augment.__file__, descriptors.__file__, filters.__file__)
+    return sorted({Path(file) for file in (*own, *map(inspect.getfile, kinds))})
 
 
 def _hash(files: Sequence[Path]) -> str:
