@@ -1,4 +1,4 @@
-"""Where notes begin and end, from how likely each frame has an onset and any note at all; for notes that are judged as a whole."""
+"""Where notes begin and end, from how likely each frame has an onset, and any note at all."""
 
 from __future__ import annotations
 
