@@ -136,6 +136,11 @@ class Head(nn.Module, ABC):
         return ()
 
     @property
+    def learned_at_once(self) -> bool:
+        """Whether :meth:`fit` learns all of it, so that no step is needed."""
+        return False
+
+    @property
     def hears(self) -> tuple[str, ...]:
         """The descriptors of the waveform that it needs, by name (:data:`DESCRIPTORS`). Only for a span of one window."""
         return ()

@@ -1,27 +1,38 @@
 """Tags of whole clips: the predominant instruments, or any other words that hold for a recording from start to end.
 
 A small MLP gives logits per frame, and a clip's are their mean (Zhong et al., APSIPA 2023, arXiv 2306.08850). With ``pooling:
-statistics`` the hidden layer is pooled over the clip instead, and the last layer sees the clip as a whole.
+statistics`` the hidden layer is pooled over the clip instead, and the last layer sees the clip as a whole. With ``size: panel``
+nothing is trained step by step: small linear classifiers judge the clip's statistics (:mod:`panel`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from etude.adapters.heads import Context, HeadConfig
+from etude.adapters.annotations import Annotation
+from etude.adapters.backbones import Backbone
+from etude.adapters.heads import Context, Example, HeadConfig
 from etude.adapters.heads._parts.clip_head import ClipConfig, ClipHead
 from etude.adapters.heads._parts.dropout import Dropout
 from etude.adapters.heads._parts.frame_context import FrameContext
+from etude.adapters.heads._parts.panel import SPECTRUM, Panel
+from etude.adapters.heads._parts.segment_fit import fit_clips
 from etude.adapters.heads._parts.statistics_pooling import StatisticsPooling
 
 
 class TagsConfig(ClipConfig):
     """What is trained."""
 
+    size: Literal["auto", "panel", "mlp"] = "auto"
+    """``panel``: linear classifiers on the statistics of frozen states and of the spectrum, fitted at once, which hold best on
+    the next recording; ``mlp``: what the fields below say, trained. ``auto`` is the panel where a recording has one tag and the
+    method leaves the states frozen, else the MLP."""
     context: int = Field(0, ge=0)
     """Frames to either side (a multiple of 4, or rounded up to one) that each frame is read with."""
     norm: bool = False
@@ -37,6 +48,8 @@ class TagsConfig(ClipConfig):
     def _statistics_are_of_the_hidden_layer(self) -> Self:
         if self.pooling == "statistics" and not self.hidden:
             raise ValueError("'pooling: statistics' needs a hidden layer; set hidden to 256, say")
+        if self.size == "panel" and self.activation == "sigmoid":
+            raise ValueError("size: panel needs 'activation: softmax'")
         return self
 
 
@@ -48,6 +61,9 @@ class Tags(ClipHead):
 
     def __init__(self, config: TagsConfig, labels: Sequence[str], hidden_size: int, statistics: Mapping[str, Any]) -> None:
         super().__init__(config, labels, hidden_size, statistics)
+        self.panel: Panel | None = None
+        if self.learned_at_once:
+            return
         first: list[nn.Module] = [FrameContext(hidden_size, config.context)] if config.context else []
         if config.norm:
             first.append(nn.LayerNorm(hidden_size))
@@ -61,9 +77,56 @@ class Tags(ClipHead):
                 first += [nn.Linear(hidden_size, config.hidden), Dropout(config.dropout), nn.ReLU()]
             self.mlp = nn.Sequential(*first, nn.Linear(config.hidden or hidden_size, len(labels)))
 
+    @classmethod
+    def measure(
+        cls, config: ClipConfig, labels: Sequence[str], annotations: Sequence[Annotation], rate: float, *, frozen: bool = False
+    ) -> dict[str, Any]:
+        """See :class:`ClipHead`; says whether a panel judges."""
+        assert isinstance(config, TagsConfig)
+        measured = super().measure(config, labels, annotations, rate, frozen=frozen)
+        auto = frozen and config.activation == "softmax"
+        return {**measured, "panel": {}} if config.size == "panel" or (config.size == "auto" and auto) else measured
+
+    @property
+    def learned_at_once(self) -> bool:
+        """See :class:`Head`."""
+        return "panel" in self.statistics
+
+    def bind(self, backbone: Backbone) -> None:
+        """See :class:`Head`."""
+        if self.learned_at_once:
+            self._rate = backbone.frame_rate
+            self.panel = Panel(self.statistics["panel"], len(self.labels), backbone.hidden_size, backbone.num_blocks)
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        """See :class:`Head`."""
+        return () if self.panel is None else self.panel.layers
+
+    @property
+    def hears(self) -> tuple[str, ...]:
+        """See :class:`Head`."""
+        return () if self.panel is None else (SPECTRUM,)
+
+    def fit(self, examples: Iterable[Example]) -> None:
+        """See :class:`Head`: what the panel knows."""
+        if self.panel is not None:
+            fit_clips(self.panel, examples, self._rate)
+            self.statistics["panel"] = self.panel.statistics
+
     def forward(self, context: Context) -> dict[str, Tensor]:
         """See :class:`Head`."""
-        return {"tags": self.mlp(context.mixed)}
+        return {"tags": self.mlp(context.mixed) if self.panel is None else self.panel.features(context)}
+
+    def loss(self, logits: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """See :class:`ClipHead`; nothing for a panel, which no step trains."""
+        return super().loss(logits, targets) if self.panel is None else {}
+
+    def _judged(self, frames: NDArray[np.floating[Any]], rate: float) -> NDArray[np.floating[Any]]:
+        if self.panel is None:
+            return super()._judged(frames, rate)
+        segment = self.panel.segment(frames, rate)
+        return np.exp(self.panel.log_probabilities([] if segment is None else [segment]))
 
     def clip_logits(self, frames: Tensor, real: Tensor) -> Tensor:
         """See :class:`ClipHead`."""

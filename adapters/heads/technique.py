@@ -31,10 +31,11 @@ from etude.adapters.heads._parts.dropout import Dropout
 from etude.adapters.heads._parts.frame_context import FrameContext
 from etude.adapters.heads._parts.losses import class_weights, masked_bce
 from etude.adapters.heads._parts.note_borders import find_borders, tune_borders
-from etude.adapters.heads._parts.note_judge import fit_notes, judge_notes
+from etude.adapters.heads._parts.note_judge import judge_notes
 from etude.adapters.heads._parts.note_pitches import SALIENCE, with_heard_pitches
 from etude.adapters.heads._parts.note_rolls import activity_rolls, note_rolls
 from etude.adapters.heads._parts.panel import SPECTRUM, Panel
+from etude.adapters.heads._parts.segment_fit import fit_notes
 from etude.adapters.heads._parts.technique_config import TechniqueConfig
 from etude.adapters.heads._parts.tuning import DEFAULT, tune_thresholds
 

@@ -137,7 +137,9 @@ class Loop:
         return Examples(self.model, self.train_states, head, views, self.interruption.check)
 
     def run(self) -> None:
-        """Train to the last epoch or to early stopping."""
+        """Train to the last epoch or to early stopping; where there is nothing to train step by step, judge what is fitted."""
+        if self.fitted:
+            return self._judge_fitted()
         share = self.config.batch_size // self.accelerator.num_processes
         sizes = [size for size in range(self.part_size, 0, -1) if share % size == 0]
         # Several processes must agree on the size, and one that runs out of memory cannot tell the others.
@@ -152,6 +154,19 @@ class Loop:
                     self._epoch(advance)
 
             in_parts_that_fit(work, sizes if alone else sizes[:1])
+
+    @property
+    def fitted(self) -> bool:
+        """Whether all that is learned is learned at once, before the first step."""
+        frozen = self.model.method.leaves_states(self.model.backbone) and not self.recipe.regularizers
+        return frozen and all(head.learned_at_once for head in self.heads.values())
+
+    def _judge_fitted(self) -> None:
+        row = {"epoch": 0, "train_loss": 0.0, "lr": 0.0} | self._validate(0)
+        self.progress.history = [row]
+        self.progress.epoch = self.config.epochs
+        self.save()
+        self.reporter.epoch(row, self.progress.history)
 
     def _done(self) -> int:
         return self.progress.epoch * self.steps_per_epoch + self.progress.step

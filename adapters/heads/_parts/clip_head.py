@@ -164,9 +164,15 @@ class ClipHead(Head):
         frames = activations["tags"]
         length, hop = (max(1, round(seconds * rate)) for seconds in (self.config.clip_seconds, self.config.clip_seconds / 2))
         windows = plan(len(frames), length, length - hop)
-        logits = np.concatenate([self._window_logits(frames[w.start : w.start + w.real]) for w in windows])
-        probabilities = softmax(logits, axis=1) if self.config.activation == "softmax" else expit(logits)
-        return {"tags": probabilities.mean(axis=0, keepdims=True).astype(np.float32)}
+        judged = np.concatenate([self._judged(frames[w.start : w.start + w.real], rate) for w in windows])
+        mean = judged.mean(axis=0, keepdims=True) if len(judged) else np.zeros((1, len(self.labels)))
+        return {"tags": mean.astype(np.float32)}
+
+    def _judged(self, frames: NDArray[np.floating[Any]], rate: float) -> NDArray[np.floating[Any]]:
+        """Output of a run of frames ``[frames, ...]`` -> probabilities ``[1, classes]``, or none where nothing sounds."""
+        logits = self._window_logits(frames)
+        found: NDArray[np.floating[Any]] = softmax(logits, axis=1) if self.config.activation == "softmax" else expit(logits)
+        return found
 
     def _window_logits(self, frames: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Output of a run of frames ``[frames, ...]`` -> ``[1, classes]``."""
@@ -215,8 +221,8 @@ class ClipHead(Head):
     def _estimate(self, probabilities: NDArray[np.floating[Any]]) -> Cells:
         if self.config.activation == "sigmoid":
             return self._found(probabilities, self.thresholds["tags"])
-        estimate: Cells = np.arange(len(self.labels)) == probabilities.argmax(axis=1)[:, None]
-        return estimate
+        likeliest: Cells = np.arange(len(self.labels)) == probabilities.argmax(axis=1)[:, None]
+        return likeliest & (probabilities > 0)
 
     def _found(self, probabilities: NDArray[np.floating[Any]], threshold: float) -> Cells:
         # A float64 threshold: NumPy would round a Python number to the precision of the probabilities.

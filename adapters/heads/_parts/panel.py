@@ -120,6 +120,8 @@ class Panel(nn.Module):
 
     def log_probabilities(self, segments: Sequence[Segment]) -> NDArray[np.float64]:
         """Of the classes, ``[n, classes]``, calibrated on held-out examples."""
+        if not segments or not self.experts:
+            return np.zeros((0, self.classes))
         logits = {
             expert: self._expert(expert).logits(np.stack([segment[expert] for segment in segments])) for expert in self.experts
         }
