@@ -122,8 +122,7 @@ class AdaptedModel(nn.Module):
         state, kept = self.backbone.prepare(audio, lengths), []
         for index in range(INPUT, max(self.stored_layers) + 1):
             if index in self.stored_layers:
-                read = self.backbone.readout(state) if self.stores_frames and index != INPUT else state
-                kept.append(read.float())  # under autocast, which dtype a layer returns differs between devices
+                kept.append(self.backbone.readout(state) if self.stores_frames and index != INPUT else state)
             if index < max(self.stored_layers):
                 state = self.backbone.next_state(index, state)
         return kept + list(self.backbone.describe(self.reader.heard, audio).values())

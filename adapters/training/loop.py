@@ -31,9 +31,6 @@ from etude.adapters.training.objective import Objective
 from etude.adapters.training.reporter import Reporter
 from etude.adapters.training.schedule import warmup_cosine
 
-AUTOCAST = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-"""What accelerate's names for mixed precision stand for."""
-
 
 class Loop:
     """The state of one training run."""
@@ -77,7 +74,7 @@ class Loop:
 
     def frozen(self, windows: WindowSet) -> WindowFeatures:
         """The frozen states of ``windows`` under the run's settings."""
-        source = frozen_states(self.model, self.fingerprint, AUTOCAST[self.accelerator.mixed_precision])
+        source = frozen_states(self.model, self.fingerprint)
         return WindowFeatures(source, windows, self.store, dtype=self.config.store_dtype, say=self.reporter.say)
 
     @property
