@@ -145,6 +145,11 @@ class Head(nn.Module, ABC):
         """The descriptors of the waveform that it needs, by name (:data:`DESCRIPTORS`). Only for a span of one window."""
         return ()
 
+    @property
+    def learns_from(self) -> tuple[str, ...]:
+        """Those of :attr:`hears` that training needs, too; the others are not kept of training windows."""
+        return self.hears
+
     def bind(self, backbone: Backbone) -> None:
         """Learn what reads the backbone's own classes, where the head maps from those. Raises :class:`UserError`."""
 

@@ -108,6 +108,11 @@ class Technique(Head):
         hidden = self.config.hidden
         return nn.Sequential(nn.Linear(inputs, hidden), Dropout(self.config.dropout), nn.ReLU(), nn.Linear(hidden, outputs))
 
+    @property
+    def learns_from(self) -> tuple[str, ...]:
+        """See :class:`Head`."""
+        return () if self.panel is None else (SPECTRUM,)
+
     @classmethod
     def measure(
         cls,

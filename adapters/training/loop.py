@@ -74,7 +74,7 @@ class Loop:
 
     def frozen(self, windows: WindowSet) -> WindowFeatures:
         """The frozen states of ``windows`` under the run's settings."""
-        source = frozen_states(self.model, self.fingerprint)
+        source = frozen_states(self.model, self.fingerprint, training=windows is self.train_windows)
         return WindowFeatures(source, windows, self.store, dtype=self.config.store_dtype, say=self.reporter.say)
 
     @property
