@@ -40,11 +40,14 @@ def fit_notes(panel: Panel, examples: Iterable[Example], rate: float) -> None:
 
 
 def _jittered(numbers: NDArray[np.intp], labels: NDArray[np.intp], seed: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """First frame, and first after the last one, of each note with a class, moved a little but for the clean view."""
+    """First frame, and first after the last one, of each note with a class, as annotated and moved a little.
+
+    What is left of a note behind one that has interrupted it is no note: it has no beginning.
+    """
     generator = np.random.default_rng(seed)
     edges = np.flatnonzero(np.diff(np.concatenate([[0], numbers, [0]])))
     for first, last in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-        if numbers[first] == 0 or labels[first] == 0:
+        if numbers[first] == 0 or labels[first] == 0 or numbers[first] in numbers[:first]:
             continue
         yield first, last
         moved = generator.integers(-JITTER, JITTER + 1, 2).tolist()
@@ -58,7 +61,7 @@ def judge_notes(
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """Which of the notes between ``spans`` (first frames, and first ones after, ``[notes]``) sound at all, and the
     probabilities of the classes for each of those, ``[sounding, classes]``."""
-    found = [panel.segment(features[first:last], rate) for first, last in zip(*spans, strict=True)]
+    found = [panel.segment(features[first:last], rate, panel.kinds) for first, last in zip(*spans, strict=True)]
     kept = np.array([index for index, segment in enumerate(found) if segment is not None], np.intp)
     if not len(kept) or not panel.experts:
         return kept[:0], np.zeros((0, panel.classes))
