@@ -53,13 +53,13 @@ def test_power_is_that_of_a_full_scale_sine():
 @pytest.mark.parametrize("name", DESCRIPTORS)
 def test_frames_are_centred_at_their_time_whatever_the_hop(name, frame_rate):
     """A burst lifts most the frame that it is in the middle of, also where a hop is no whole number of samples."""
-    rate = 22_050
-    for frame in (7, 30, 47):
+    rate = 8_000
+    for frame in (7, 46, round(1.7 * frame_rate)):
         audio = torch.zeros(1, 2 * rate)
         centre = round(frame / frame_rate * rate)
         burst = sine(2000.0, rate, 0.01)[0]
         audio[0, centre - len(burst) // 2 :][: len(burst)] = burst
-        found = DESCRIPTORS[name].compute(audio, rate, 60, frame_rate)[0]
+        found = DESCRIPTORS[name].compute(audio, rate, 170, frame_rate)[0]
         level = found.exp().sum(dim=-1) if name == "log_mel" else found[:, (95 - 21) * 5 : (97 - 21) * 5].amax(dim=-1)
         assert level.argmax() == frame
         assert level[frame - 1] == pytest.approx(float(level[frame + 1]), rel=0.3)

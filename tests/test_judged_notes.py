@@ -211,6 +211,9 @@ def test_adapters_with_and_without_descriptors_share_a_session(trained, take, tm
     for name, own in alone.items():
         same(together[name], own.activations(path))
         same_events(session.all(path)[name], own(path))
+    _, mixed = session.batch([(take(0.4), plain), (path, toy)])
+    same_events(mixed, alone[toy](path))
+    assert [note.pitch for note in mixed.notes] == [note.pitch for note in alone[toy](path).notes]
     assert set(together[plain]["technique"]) == {"technique", "pitch", "onset"}
     assert set(together[toy]["technique"]) == {"activity", "onset", "features", "salience"}
     heard = []

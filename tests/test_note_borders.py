@@ -147,9 +147,11 @@ def test_thresholds_are_the_best_of_all_that_are_tried():
 
 def test_what_nobody_knows_does_not_tune():
     """Onsets that are found where the reference does not know are no mistakes, and notes there are not missed."""
-    layer = Layer([Note(1.0, 1.4, None, "a"), Note(6.0, 6.4, None, "a")], ((0.0, 4.0),))
+    layer = Layer([Note(1.0, 1.4, None, "a"), Note(2.0, 2.4, None, "a"), Note(6.1, 6.4, None, "a")], ((0.0, 4.0),))
     onset, activity = np.zeros(400), np.zeros(400)
-    onset[50], activity[50:70] = 0.37, 0.8
-    onset[np.arange(210, 390, 20)] = 0.88
+    onset[[50, 100]] = 0.37, 0.88
+    onset[np.arange(210, 390, 20)] = 0.6
     assert tune_borders([layer], [onset], [activity], RATE)["onset"] == 0.35
+    everywhere = Layer(layer.records[:2])
+    assert tune_borders([everywhere], [onset], [activity], RATE)["onset"] == 0.6
     assert tune_borders([], [], [], RATE) == {"onset": 0.5, "activity": 0.5}

@@ -185,7 +185,7 @@ def heard(*pitches):
         ([59.45, 61.65, 63.6, 66.55], [60, 62, 64, 67]),  # as much flat
         ([60.55, 62.35, 64.4], [61, 62, 64]),  # too few to tell
         ([60.55, 62.35], [61, 62]),
-        ([60.55, 62.05, 64.3, 66.8], [61, 62, 64, 67]),  # they do not agree
+        ([60.45, 62.45, 64.0, 66.75], [60, 62, 64, 67]),  # they do not agree
         ([60.55, None, 62.35, 64.4, None, 67.45], [60, None, 62, 64, None, 67]),
         ([60.55, None, 62.35, 64.4], [61, None, 62, 64]),  # those without a pitch say nothing of the tuning
         ([None], [None]),
