@@ -125,7 +125,7 @@ class Tags(ClipHead):
     def _judged(self, frames: NDArray[np.floating[Any]], rate: float) -> NDArray[np.floating[Any]]:
         if self.panel is None:
             return super()._judged(frames, rate)
-        segment = self.panel.segment(frames, rate)
+        segment = self.panel.segment(frames, rate, self.panel.kinds)
         return np.exp(self.panel.log_probabilities([] if segment is None else [segment]))
 
     def clip_logits(self, frames: Tensor, real: Tensor) -> Tensor:

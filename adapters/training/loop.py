@@ -126,6 +126,11 @@ class Loop:
         for head in self._heads_of_windows():
             head.fit(self.examples(head, self.train_windows.views))
 
+    def refit(self) -> None:
+        """The same anew, where what is trained has changed the states."""
+        if not self.model.method.leaves_states(self.model.backbone):
+            self.fit()
+
     def _heads_of_windows(self) -> list[Head]:
         return [head for head in self.heads.values() if head.span == "window"]
 
@@ -288,8 +293,7 @@ class Loop:
         return terms
 
     def _validate(self, epoch: int) -> dict[str, Any]:
-        if not self.model.method.leaves_states(self.model.backbone):
-            self.fit()
+        self.refit()
         scores = self.scores(self.validation, tune=True)
         flat = flatten(scores)
         metric = flat[self.config.metric]

@@ -48,9 +48,10 @@ Segment = dict[Expert, NDArray[np.float32]]
 
 
 class Panel(nn.Module):
-    """``statistics`` are what :meth:`fit` returned, empty before; ``classes`` are told apart.
+    """``statistics`` are what :meth:`fit` left there, empty before; ``classes`` are told apart.
 
-    Its tensors are in the state of a head like others, but no gradient reaches them.
+    Its tensors are in the state of a head like others, but no gradient reaches them. There are always those of all experts,
+    those of experts that are not asked being 0: another fit may ask others, and the state of a head must still fit it.
     """
 
     def __init__(self, statistics: Mapping[str, Any], classes: int, hidden: int, blocks: int) -> None:
@@ -59,30 +60,37 @@ class Panel(nn.Module):
         self.layers = tuple(sorted({round(share * blocks) for share in DEPTHS}))
         """The states it reads."""
         self.statistics = dict(statistics)
-        self.experts: tuple[Expert, ...] = ()
         self._tensors = nn.ParameterDict()
-        if statistics:
-            self._seat(tuple(statistics["kinds"]))
-
-    def _seat(self, kinds: Sequence[Kind]) -> None:
-        self.experts = self._all(kinds)
-        self._tensors = nn.ParameterDict()
-        for source, kind in self.experts:
+        for source, kind in self._all(KINDS):
             width = (5 * BANDS) if source == SPECTRUM else self.hidden * (4 if kind == "course" else 1)
             shapes = {"mean": (width,), "scale": (width,), "weights": (width, self.classes), "bias": (self.classes,)}
             for name, shape in shapes.items():
                 self._tensors[f"{source}_{kind}_{name}"] = nn.Parameter(torch.zeros(shape), requires_grad=False)
 
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """How it reads states; none before it has learned."""
+        return tuple(self.statistics.get("kinds", ()))
+
+    @property
+    def experts(self) -> tuple[Expert, ...]:
+        """Those that vote."""
+        return self._all(self.kinds) if self.kinds else ()
+
     def _all(self, kinds: Sequence[Kind]) -> tuple[Expert, ...]:
         return (*((str(layer), kind) for kind in kinds for layer in self.layers), (SPECTRUM, "spectrum"))
 
     def features(self, context: Context) -> Tensor:
-        """What frames must be kept of, ``[batch, frames, states * hidden + bands]``."""
+        """What frames must be kept of, ``[batch, frames, states * hidden + bands]``.
+
+        Each frame of a state is normalised by itself, which takes off what a room or a microphone adds to all of them.
+        """
         states = [nn.functional.layer_norm(context.states[layer].float(), (self.hidden,)) for layer in self.layers]
         return torch.cat([*states, context.heard[SPECTRUM]], dim=-1)
 
-    def segment(self, features: NDArray[np.floating[Any]], rate: float) -> Segment | None:
-        """:meth:`features` of some frames ``[frames, ...]`` -> what the experts read; ``None`` where nothing sounds."""
+    def segment(self, features: NDArray[np.floating[Any]], rate: float, kinds: Sequence[Kind] = KINDS) -> Segment | None:
+        """:meth:`features` of some frames ``[frames, ...]`` -> what the experts of ``kinds`` read; ``None`` where nothing
+        sounds. :meth:`fit` needs all kinds, :meth:`log_probabilities` those of :attr:`kinds`."""
         level = loudness(features[:, -BANDS:])
         if (heard := sounding(level)) is None:
             return None
@@ -90,7 +98,7 @@ class Panel(nn.Module):
         own, level = features[first:last].astype(np.float32), level[first:last]
         parts = {str(layer): own[:, i * self.hidden : (i + 1) * self.hidden] for i, layer in enumerate(self.layers)}
         parts[SPECTRUM] = own[:, -BANDS:]
-        return {expert: describe(expert[1], parts[expert[0]], level, rate) for expert in self.experts or self._all(KINDS)}
+        return {expert: describe(expert[1], parts[expert[0]], level, rate) for expert in self._all(kinds)}
 
     def fit(
         self, segments: Sequence[Segment], classes: NDArray[np.intp], recordings: Sequence[str], groups: Sequence[str]
@@ -106,10 +114,11 @@ class Panel(nn.Module):
         if grouped:
             tried = {value: self._held_out_score(inputs, classes, fold, kinds, value) for value in SHRINKAGES}
             shrinkage = max(value for value, score in tried.items() if score >= max(tried.values()) - WITHIN)
-        self._seat(kinds)
-        for expert in self.experts:
+        for tensor in self._tensors.values():
+            tensor.zero_()
+        for expert in self._all(kinds):
             self._store(expert, Scatter(inputs[expert], classes, self.classes).discriminant(shrinkage))
-        votes = self._vote({expert: judged[expert] for expert in self.experts})
+        votes = self._vote({expert: judged[expert] for expert in self._all(kinds)})
         found = votes.argmax(axis=1)
         self.statistics = {
             "kinds": list(kinds),
