@@ -4,6 +4,8 @@ What is trained by gradient on a few hundred notes of one session learns the ses
 discriminant with a strongly shrunk covariance (:mod:`discriminant`), in closed form, and the vote is the mean of their
 log-probabilities, states and spectrum counting alike. Shrinkage is not chosen on the training session, where the weakest always
 looks best, but fixed; only where the data has groups do folds over groups choose.
+
+A panel may start from an older one of the same classes, its prior, which then votes beside what is fitted to the new segments.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import log_softmax, logsumexp
 from torch import Tensor, nn
 
 from etude.adapters.heads import Context
@@ -41,6 +44,10 @@ COURSE_HELPS = 0.5
 TEMPERATURES = tuple(round(float(value), 3) for value in np.geomspace(0.1, 4.0, 25))
 KINDS: tuple[Kind, ...] = ("beginning", "course")
 """How states may be read."""
+PRIOR_SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)
+"""Of the vote, that a prior may have. What judges held-out segments best is taken, of equal ones the first."""
+EVEN = 0.5
+"""The share where nothing can be held out."""
 
 Expert = tuple[str, Kind]
 Segment = dict[Expert, NDArray[np.float32]]
@@ -55,14 +62,29 @@ class Panel(nn.Module):
 
     def __init__(self, statistics: Mapping[str, Any], classes: int, hidden: int, blocks: int) -> None:
         super().__init__()
-        self.classes, self.hidden = classes, hidden
+        self.classes, self.hidden, self.blocks = classes, hidden, blocks
         self.layers = tuple(sorted({round(share * blocks) for share in DEPTHS}))
         """The states it reads."""
         self.statistics = dict(statistics)
         self.experts: tuple[Expert, ...] = ()
         self._tensors = nn.ParameterDict()
-        if statistics:
+        if "kinds" in statistics:
             self._seat(tuple(statistics["kinds"]))
+        self.prior: Panel | None = None
+        """The older panel, whose statistics are among this one's."""
+        if "prior" in statistics:
+            self.prior = Panel(statistics["prior"], classes, hidden, blocks)
+
+    def start_from(self, statistics: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        """Let an older panel of the same classes vote from the next :meth:`fit` on, and alone until then."""
+        self.prior = Panel(statistics, self.classes, self.hidden, self.blocks)
+        self.prior.load_state_dict(tensors)
+        self.statistics["prior"] = self.prior.statistics
+
+    @property
+    def seated(self) -> bool:
+        """Whether anyone can judge."""
+        return bool(self.experts) or (self.prior is not None and self.prior.seated)
 
     def _seat(self, kinds: Sequence[Kind]) -> None:
         self.experts = self._all(kinds)
@@ -90,7 +112,11 @@ class Panel(nn.Module):
         own, level = features[first:last].astype(np.float32), level[first:last]
         parts = {str(layer): own[:, i * self.hidden : (i + 1) * self.hidden] for i, layer in enumerate(self.layers)}
         parts[SPECTRUM] = own[:, -BANDS:]
-        return {expert: describe(expert[1], parts[expert[0]], level, rate) for expert in self.experts or self._all(KINDS)}
+        return {expert: describe(expert[1], parts[expert[0]], level, rate) for expert in self._heard()}
+
+    def _heard(self) -> set[Expert]:
+        """What is to be read of a segment: all that can be before it is known what is of use."""
+        return {*(self.experts or self._all(KINDS)), *(self.prior._heard() if self.prior else ())}
 
     def fit(
         self, segments: Sequence[Segment], classes: NDArray[np.intp], recordings: Sequence[str], groups: Sequence[str]
@@ -110,23 +136,60 @@ class Panel(nn.Module):
         for expert in self.experts:
             self._store(expert, Scatter(inputs[expert], classes, self.classes).discriminant(shrinkage))
         votes = self._vote({expert: judged[expert] for expert in self.experts})
-        found = votes.argmax(axis=1)
         self.statistics = {
             "kinds": list(kinds),
             "shrinkage": shrinkage,
             "temperature": _temperature(votes, classes),
-            "cross_validated": round(macro_f1(classes, found, self.classes), 4),
         }
+        if self.prior is not None:
+            self._weigh(self.prior, segments, votes, classes, apart=len(np.unique(fold)) > 1)
+            votes = self._joined(votes, self.prior.log_probabilities(segments))
+        self.statistics["cross_validated"] = round(macro_f1(classes, votes.argmax(axis=1), self.classes), 4)
+
+    def _weigh(
+        self, prior: Panel, segments: Sequence[Segment], votes: NDArray[np.float64], classes: NDArray[np.intp], *, apart: bool
+    ) -> None:
+        """Choose the share of ``prior`` beside ``votes`` on ``segments``, made without these if they are ``apart``."""
+        known = prior.log_probabilities(segments)
+        lacking = np.flatnonzero(np.bincount(classes, minlength=self.classes) == 0).tolist()
+        self.statistics |= {
+            "prior": prior.statistics,
+            "prior_temperature": _temperature(known, classes),
+            "lacking": lacking,
+        }
+        tried = {}
+        for share in PRIOR_SHARES:
+            self.statistics["prior_share"] = share
+            tried[share] = macro_f1(classes, self._joined(votes, known).argmax(axis=1), self.classes)
+        self.statistics["prior_share"] = max(tried, key=lambda share: tried[share]) if apart else EVEN
 
     def log_probabilities(self, segments: Sequence[Segment]) -> NDArray[np.float64]:
         """Of the classes, ``[n, classes]``, calibrated on held-out examples."""
-        if not segments or not self.experts:
+        if not segments or not self.seated:
             return np.zeros((0, self.classes))
+        known = None if self.prior is None else self.prior.log_probabilities(segments)
+        if known is not None and not self.experts:
+            return known
         logits = {
             expert: self._expert(expert).logits(np.stack([segment[expert] for segment in segments])) for expert in self.experts
         }
         votes = self._vote({expert: log_probabilities(own) for expert, own in logits.items()})
-        return log_probabilities(votes / self.statistics["temperature"], floor=0.0)
+        if known is not None:
+            return self._joined(votes, known)
+        return _calibrated(votes, self.statistics["temperature"])
+
+    def _joined(self, votes: NDArray[np.float64], known: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Log-probabilities by own ``votes`` and by what the prior says, ``known``: their mean by the share of the prior.
+
+        Of classes that no new segment had, only the prior says something.
+        """
+        share, lacking = self.statistics["prior_share"], self.statistics["lacking"]
+        known = _calibrated(known, self.statistics["prior_temperature"])
+        seen = np.setdiff1d(np.arange(self.classes), lacking)
+        own = known.copy()
+        among = logsumexp(known[:, seen], axis=1, keepdims=True)
+        own[:, seen] = _calibrated(votes[:, seen], self.statistics["temperature"]) + among
+        return _calibrated(share * known + (1 - share) * own, 1.0)
 
     def _vote(self, judged: Mapping[Expert, NDArray[np.float64]]) -> NDArray[np.float64]:
         """The mean over the experts on states, and the one on the spectrum: two voices."""
@@ -161,8 +224,14 @@ class Panel(nn.Module):
         return Discriminant(*own)
 
 
+def _calibrated(votes: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
+    """``[n, classes]`` -> log-probabilities."""
+    found: NDArray[np.float64] = log_softmax(votes / temperature, axis=1)
+    return found
+
+
 def _temperature(votes: NDArray[np.float64], classes: NDArray[np.intp]) -> float:
     """What votes on held-out examples are divided by to be log-probabilities: the likeliest (Guo et al., ICML 2017)."""
     rows = np.arange(len(classes))
-    losses = {value: -log_probabilities(votes / value, floor=0.0)[rows, classes].mean() for value in TEMPERATURES}
+    losses = {value: -_calibrated(votes, value)[rows, classes].mean() for value in TEMPERATURES}
     return min(losses, key=lambda value: losses[value])
