@@ -9,10 +9,11 @@ from made_technique_head import STATISTICS, make_head
 from etude.adapters.annotations import EVERYWHERE, Annotation, Layer
 from etude.adapters.annotations.notes import Note
 from etude.adapters.heads import Context, Example, FrameGrid
-from etude.adapters.heads._parts.note_judge import JITTER, fit_notes, judge_notes
+from etude.adapters.heads._parts.note_judge import judge_notes
 from etude.adapters.heads._parts.note_pitches import with_heard_pitches
 from etude.adapters.heads._parts.note_rolls import activity_rolls
 from etude.adapters.heads._parts.panel import SPECTRUM, Panel
+from etude.adapters.heads._parts.segment_fit import JITTER, fit_notes
 from etude.adapters.sound.descriptors import BANDS
 from etude.adapters.sound.pitch_salience import BINS, LOWEST, PER_SEMITONE
 

@@ -100,6 +100,8 @@ class Head(nn.Module, ABC):
     Config: ClassVar[type[HeadConfig]]
     kind: ClassVar[str]
     """The kind of annotation that it learns and finds; what a data set calls the classes of that kind are its labels."""
+    fitted: ClassVar[str] = ""
+    """How the names of the tensors begin that :meth:`fit` makes; empty where it makes none."""
     thresholds: dict[str, Any]
     """What decoding needs beside the activations: tuned on validation data, stored in the artifact."""
 
@@ -175,6 +177,10 @@ class Head(nn.Module, ABC):
         Called before the first step, and, where a method changes the states, before each scoring. ``examples`` may be read
         several times, each time in the same order. Only heads that are shown single windows are called.
         """
+
+    def start_from(self, statistics: Mapping[str, Any], fitted: Mapping[str, Tensor]) -> None:
+        """Build the next :meth:`fit` on that of a trained head of the same labels: its statistics, and its tensors by the names
+        that begin with :attr:`fitted`, which are cut off that."""
 
     @abstractmethod
     def targets(self, excerpt: Excerpt) -> dict[str, NDArray[np.float32]]:

@@ -58,6 +58,7 @@ class Tags(ClipHead):
 
     Config: ClassVar[type[HeadConfig]] = TagsConfig
     config: TagsConfig
+    fitted: ClassVar[str] = "panel."
 
     def __init__(self, config: TagsConfig, labels: Sequence[str], hidden_size: int, statistics: Mapping[str, Any]) -> None:
         super().__init__(config, labels, hidden_size, statistics)
@@ -108,6 +109,12 @@ class Tags(ClipHead):
         """See :class:`Head`."""
         return () if self.panel is None else (SPECTRUM,)
 
+    def start_from(self, statistics: Mapping[str, Any], fitted: Mapping[str, Tensor]) -> None:
+        """See :class:`Head`: the panel votes together with the older one."""
+        if self.panel is not None and statistics.get("panel"):
+            self.panel.start_from(statistics["panel"], fitted)
+            self.statistics["panel"] = self.panel.statistics
+
     def fit(self, examples: Iterable[Example]) -> None:
         """See :class:`Head`: what the panel knows."""
         if self.panel is not None:
@@ -125,7 +132,7 @@ class Tags(ClipHead):
     def _judged(self, frames: NDArray[np.floating[Any]], rate: float) -> NDArray[np.floating[Any]]:
         if self.panel is None:
             return super()._judged(frames, rate)
-        segment = self.panel.segment(frames, rate, self.panel.kinds)
+        segment = self.panel.segment(frames, rate)
         return np.exp(self.panel.log_probabilities([] if segment is None else [segment]))
 
     def clip_logits(self, frames: Tensor, real: Tensor) -> Tensor:

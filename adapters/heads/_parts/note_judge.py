@@ -17,8 +17,8 @@ def judge_notes(
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """Which of the notes between ``spans`` (first frames, and first ones after, ``[notes]``) sound at all, and the
     probabilities of the classes for each of those, ``[sounding, classes]``."""
-    found = [panel.segment(features[first:last], rate, panel.kinds) for first, last in zip(*spans, strict=True)]
+    found = [panel.segment(features[first:last], rate) for first, last in zip(*spans, strict=True)]
     kept = np.array([index for index, segment in enumerate(found) if segment is not None], np.intp)
-    if not panel.experts:
+    if not panel.seated:
         return kept[:0], np.zeros((0, panel.classes))
     return kept, np.exp(panel.log_probabilities([segment for segment in found if segment is not None]))
