@@ -17,6 +17,7 @@ from etude.adapters.errors import Problem, UserError
 from etude.adapters.formats import export, format_of
 from etude.adapters.heads import Activations
 from etude.adapters.inference.bulk import Prediction
+from etude.adapters.inference.confident import confident
 from etude.adapters.inference.session import Session
 from etude.adapters.sound.audio import probe
 from etude.adapters.storage.atomic import replace_file
@@ -48,7 +49,7 @@ class Done(Prediction):
 class Outputs:
     """The results of a recording: files in ``out``, and copies or links of it in ``sort_into``. Adapters go by name.
 
-    What is there already is left as it is, unless ``force`` is set.
+    What is there already is left as it is, unless ``force`` is set; what is less sure than ``min_confidence`` is left out.
     """
 
     adapters: Mapping[str, Finder]
@@ -58,6 +59,7 @@ class Outputs:
     sort_into: Path | None = None
     link: bool = False
     force: bool = False
+    min_confidence: float = 0.0
 
     @property
     def filed(self) -> bool:
@@ -96,6 +98,7 @@ class Outputs:
         duration = probe(recording.path).duration
         heard = session.all_activations(recording.path) if self.activations else {}
         found = {name: session.decode(own, name) for name, own in heard.items()} or session.all(recording.path)
+        found = {name: confident(annotation, self.min_confidence) for name, annotation in found.items()}
         problems: list[Problem] = []
         written: dict[str, list[Path]] = {}
         for adapter, annotation in found.items():

@@ -36,6 +36,7 @@ def predict(
         ),
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("."),
+    min_confidence: Annotated[float, typer.Option(help="Leave out what is found with less confidence, from 0 to 1.")] = 0.0,
     plot: Annotated[bool, typer.Option("--plot", help="Also draw what was found over the spectrogram (PNG).")] = False,
     activations: Annotated[
         bool, typer.Option("--activations", help="Also write what the heads say of each frame (NPZ).")
@@ -53,6 +54,7 @@ def predict(
     compile: Annotated[bool, typer.Option("--compile", help="Compile the backbone first, which takes a while.")] = False,
 ) -> None:
     """Turn recordings into events and tags that a musician can open. A file that cannot be read does not stop the others."""
+    from etude.adapters.inference.confident import check_least
     from etude.adapters.inference.workers import each
     from etude.cli.finders import PRINTED, finders, known_formats
     from etude.cli.folders import check_writable
@@ -68,11 +70,12 @@ def predict(
         raise UserError("both print to standard output", where="--json --to -", fix="leave one of them out")
     if link and sort_into is None:
         raise UserError("says how to sort recordings, but not where", where="--link", fix="add --sort-into FOLDER")
+    check_least(min_confidence, "--min-confidence")
     check_options(skip_existing, force)
     say = partial(typer.echo, err=as_json or PRINTED in wanted)
     files, paths = expand(recordings), [adapter, *(others or [])]
     found = finders(paths, wanted, partial(typer.echo, err=True))
-    outputs = Outputs(found, out, plot, activations, sort_into, link, force)
+    outputs = Outputs(found, out, plot, activations, sort_into, link, force, min_confidence)
     if outputs.filed:
         check_writable(out, "--out")
     if sort_into is not None:

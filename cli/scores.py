@@ -17,8 +17,9 @@ MOST_CLASSES = 60
 
 
 def print_scores(scores: Mapping[str, Any], title: str) -> None:
-    """For every head, headline scores before and after post-processing, what is right of its records, and its classes."""
-    from etude.adapters.annotations._parts.shown import absent_line, part_rows
+    """For every head, headline scores before and after post-processing, what is right of its records, its classes, and
+    whether its confidences are what they say."""
+    from etude.adapters.annotations._parts.shown import absent_line, calibration_line, part_rows
     from etude.adapters.heads._parts.labels import head_kind
 
     console = Console()
@@ -32,7 +33,7 @@ def print_scores(scores: Mapping[str, Any], title: str) -> None:
         if len(rows) < len(every):
             rest = f"  and {len(every) - len(rows)} rarer classes, which 'adapt eval ADAPTER --json' lists"
             console.print(rest, soft_wrap=True, highlight=False)
-        if line := absent_line(values):
+        for line in filter(None, (calibration_line(values), absent_line(values))):
             console.print(f"  {line}", soft_wrap=True, highlight=False, markup=False)
 
 

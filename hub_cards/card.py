@@ -17,7 +17,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, StrictUndefined
 
 from etude.adapters.annotations import Kind
-from etude.adapters.annotations._parts.shown import absent_line, part_rows
+from etude.adapters.annotations._parts.shown import absent_line, calibration_line, part_rows, reliability_rows
 from etude.adapters.artifact import HELD_OUT, Manifest
 from etude.adapters.datasets._parts.groups import is_unseen, measured_on, some_of, unseen_first
 from etude.adapters.heads._parts.labels import head_kind
@@ -71,6 +71,7 @@ def render_card(manifest: Manifest, metrics: Mapping[str, Any], recipe_text: str
         if tested
         else {},
         absent={head: absent_line(splits[tested].get(head, {})) for head in manifest.labels} if tested else {},
+        calibration={head: _calibration(splits[tested].get(head, {}), head) for head in manifest.labels} if tested else {},
         tested=tested,
         terms={"Base model": terms(backbone.licence), "Training data": terms(manifest.data_licence)},
         licence=adapter_licence(backbone.licence, manifest.data_licence),
@@ -203,7 +204,7 @@ def _rows_by_score(columns: Mapping[str, Mapping[str, Any]], head: str) -> list[
     columns = {title: cells for title, cells in columns.items() if cells}
     rows = dict.fromkeys(name for cells in columns.values() for name in cells)
     shown = head_kind(head).scores
-    names = {name: long for name, (_, long) in shown.headline.items()}
+    names = {**{name: long for name, (_, long) in shown.headline.items()}, "ece": "Expected calibration error"}
     others = [name for name in rows if name not in names and not name.startswith(tuple(f"{part}_" for part in shown.parts))]
     known = [name for name in names if name in rows] + others
     body = [
@@ -211,6 +212,11 @@ def _rows_by_score(columns: Mapping[str, Mapping[str, Any]], head: str) -> list[
         for name in known
     ]
     return [["Score", *columns], *body] if body else []
+
+
+def _calibration(scores: Mapping[str, Any], head: str) -> tuple[str, list[list[Any]]]:
+    """The line and the table of one split."""
+    return calibration_line(scores), reliability_rows(scores, head_kind(head).plural)
 
 
 def _class_table(scores: Mapping[str, Any]) -> list[list[Any]]:

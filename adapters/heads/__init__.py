@@ -223,4 +223,4 @@ class Head(nn.Module, ABC):
     @abstractmethod
     def score(self, references: Sequence[Annotation], activations: Sequence[Activations], rate: float) -> dict[str, Any]:
         """Flat ``name -> number`` scores, a ``per_class`` table and, if the head has them, ``parts``, a table by parts of a
-        record, and ``absent``, how often classes were found that the references lack."""
+        record, ``reliability``, one by confidence, and ``absent``, how often classes were found that the references lack."""

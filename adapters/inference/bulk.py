@@ -9,6 +9,7 @@ from pathlib import Path
 
 from etude.adapters.annotations import Annotation
 from etude.adapters.errors import Problem, UserError
+from etude.adapters.inference.confident import check_least, confident
 from etude.adapters.inference.session import Session
 from etude.adapters.inference.workers import each
 from etude.adapters.sound.audio import probe
@@ -32,26 +33,34 @@ def predict_files(
     device: str | None = None,
     compile: bool = False,
     jobs: int = 1,
+    min_confidence: float = 0.0,
 ) -> Iterator[Prediction]:
     """Annotate ``recordings`` in their order, with an adapter or with all adapters of a session.
 
     A generator: one recording is computed when the next prediction is asked for, so memory does not grow with their number. A
     recording that cannot be read, or with which anything else goes wrong, does not stop the others. ``jobs`` processes, each
-    with a session of its own, work ahead: that is faster for many short recordings on a CPU. Raises :class:`UserError` for an
-    adapter that cannot be loaded, as :class:`Session` does, to which ``weights``, ``device`` and ``compile`` go, and for a
-    session that several processes would have to share.
+    with a session of its own, work ahead: that is faster for many short recordings on a CPU. Records whose confidence is below
+    ``min_confidence`` are left out, those without confidence stay. Raises :class:`UserError` for an adapter that cannot be
+    loaded, as :class:`Session` does, to which ``weights``, ``device`` and ``compile`` go, for a session that several processes
+    would have to share, and for a ``min_confidence`` that is no probability.
     """
     if isinstance(adapter, Session) and jobs > 1:
         raise UserError("a session cannot be shared by processes", where="jobs", fix="give the adapter's folder")
-    start = partial(_start, adapter, weights, device, compile)
+    check_least(min_confidence, "min_confidence")
+    start = partial(_start, adapter, weights, device, compile, min_confidence)
     return each(start, map(Path, recordings), jobs, _failed)
 
 
 def _start(
-    adapter: str | Path | Session, weights: str | None, device: str | None, compile: bool
+    adapter: str | Path | Session, weights: str | None, device: str | None, compile: bool, least: float
 ) -> Callable[[Path], Prediction]:
     session = adapter if isinstance(adapter, Session) else Session(adapter, weights=weights, device=device, compile=compile)
-    return lambda path: Prediction(path, probe(path).duration, session.all(path))
+
+    def predict(path: Path) -> Prediction:
+        found = {name: confident(annotation, least) for name, annotation in session.all(path).items()}
+        return Prediction(path, probe(path).duration, found)
+
+    return predict
 
 
 def _failed(path: Path, problems: tuple[Problem, ...]) -> Prediction:

@@ -22,6 +22,7 @@ from etude.adapters.annotations import Annotation, Layer
 from etude.adapters.annotations.tags import Tag
 from etude.adapters.errors import UserError
 from etude.adapters.heads import Activations, Excerpt, Head, HeadConfig
+from etude.adapters.heads._parts.calibration import calibration_scores
 from etude.adapters.heads._parts.losses import weighted_mean
 from etude.adapters.heads._parts.tag_scoring import (
     Cells,
@@ -197,8 +198,9 @@ class ClipHead(Head):
         return Layer(tuple(Tag(self.labels[index], float(row[index])) for index in np.flatnonzero(found)))
 
     def score(self, references: Sequence[Annotation], activations: Sequence[Activations], rate: float) -> dict[str, Any]:
-        """See :func:`tag_scores`; with ``sigmoid`` also ``openmic_f1``, and with ``softmax`` ``accuracy``, the share of exact
-        clips among those whose classes are all labelled."""
+        """See :func:`tag_scores`, and :func:`calibration_scores` for the tags that are found; with ``sigmoid`` also
+        ``openmic_f1``, and with ``softmax`` ``accuracy``, the share of exact clips among those whose classes are all labelled.
+        """
         truth, probabilities, labelled = self._labelled(references, activations)
         estimate = self._estimate(probabilities)
         scores = tag_scores(truth, probabilities, estimate, self.labels, labelled)
@@ -207,7 +209,8 @@ class ClipHead(Head):
         else:
             whole = labelled.all(axis=1)
             scores["accuracy"] = exact_matches(truth[whole], estimate[whole])
-        return scores
+        named = estimate & labelled
+        return {**scores, **calibration_scores(probabilities[named], truth[named])}
 
     def _labelled(
         self, references: Sequence[Annotation], activations: Sequence[Activations]

@@ -25,6 +25,7 @@ from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching, min_weight_full_bipartite_matching
 
 from etude.adapters.annotations import Layer
+from etude.adapters.heads._parts.calibration import calibration_scores
 from etude.adapters.heads._parts.decoding import class_indices
 from etude.adapters.heads._parts.scoring import ONSET_TOLERANCE, ratios
 
@@ -38,12 +39,14 @@ Numbers = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class _Notes:
-    """Notes of all recordings, each array ``[notes]``: seconds, MIDI numbers or NaN, indices of classes or -1."""
+    """Notes of all recordings, each array ``[notes]``: seconds, MIDI numbers or NaN, indices of classes or -1, probabilities or
+    NaN."""
 
     onsets: Numbers
     offsets: Numbers
     pitches: Numbers
     classes: Indices
+    confidences: Numbers
 
 
 def note_scores(
@@ -52,8 +55,9 @@ def note_scores(
     """Compare notes, one layer per recording; unless they are ``pitched``, nothing asks for a pitch.
 
     Returns ``note_PART_f1`` and, but for the onset, ``note_PART_right``, the share of the matched notes, where PART is onset,
-    offset, pitch, technique and all; and ``parts``: ``{"note_PART": {"precision", "recall", "f1", "tp", "ref", "est",
-    "right"}}``, counted in notes. Raises :class:`UserError` for a technique that is not in ``labels``.
+    offset, pitch, technique and all; ``parts``: ``{"note_PART": {"precision", "recall", "f1", "tp", "ref", "est", "right"}}``,
+    counted in notes; and :func:`calibration_scores` of the matched notes, which are right where their technique is. Raises
+    :class:`UserError` for a technique that is not in ``labels``.
     """
     truth, found, rows, columns = _pooled(references, estimates, labels)
     durations = truth.offsets - truth.onsets
@@ -84,7 +88,8 @@ def note_scores(
             share = correct[matched][own[matched]]
             parts[f"note_{part}"]["right"] = float(share.mean()) if len(share) else 0.0
     flat = {f"{name}_{score}": row[score] for score in ("f1", "right") for name, row in parts.items() if score in row}
-    return {**flat, "parts": parts}
+    named = matched[judged["technique"][rows[matched]]]
+    return {**flat, "parts": parts, **calibration_scores(found.confidences[columns[named]], right["technique"][named])}
 
 
 def _pooled(
@@ -106,12 +111,12 @@ def _pooled(
 
 
 def _notes(truth: Layer, layer: Layer, labels: Sequence[str]) -> _Notes:
-    numbers = [(note.onset, note.offset, np.nan if note.pitch is None else note.pitch) for note in layer]
-    times, classes = np.array(numbers, np.float64).reshape(-1, 3), class_indices(layer, labels)
+    numbers = [(note.onset, note.offset, note.pitch, note.confidence) for note in layer]
+    values, classes = np.array(numbers, np.float64).reshape(-1, 4), class_indices(layer, labels)  # None becomes NaN
     unjudged = np.array([*(label in truth.unjudged for label in labels), False])  # the last one is that of no technique, -1
-    counted = truth.known_at(times[:, 0]) & ~unjudged[classes]
-    onsets, offsets, pitches = times[counted].T
-    return _Notes(onsets, offsets, pitches, classes[counted])
+    counted = truth.known_at(values[:, 0]) & ~unjudged[classes]
+    onsets, offsets, pitches, confidences = values[counted].T
+    return _Notes(onsets, offsets, pitches, classes[counted], confidences)
 
 
 def _joined(notes: Sequence[_Notes]) -> _Notes:
