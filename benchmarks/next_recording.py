@@ -5,10 +5,10 @@
 
 Pairs are called ``TASK/TRAINED ON/JUDGED ON``. Isolated notes (``notes``) are judged on all notes of the other source, phrases
 (``phrases``) on its test split; *itself* is the test split of the source that was trained on. Every system is judged on the
-same notes. The adapters are packaged recipes with other data. The controls are logistic regressions: on statistics of log-mel
-bands, of each layer of etude-nano, or of each layer of its random weights, over a note, or over its true duration within a phrase
-(*borders given*); and on frames of phrases, decoded like the adapter's. The first figure of a control is that of the layer and
-the strength that are best on validation data, the one in parentheses that of those that are best on what is judged.
+same notes. The adapters are packaged recipes with other data. The controls are logistic regressions on log-mel, on each layer
+of etude-nano, or on each of its random weights: on statistics over a note, or over its true duration within a phrase (*borders
+given*), and on frames of phrases, decoded like the adapter's. The first figure of a control is that of the layer and the
+strength that are best on validation data, the one in parentheses that of those that are best on what is judged.
 
 SoundFonts: TimGM6mb comes with pretty_midi, FluidR3 and MuseScore General with ``apt install fluid-soundfont-gm
 musescore-general-soundfont``; they are played by FluidSynth (``etude[pretrain]``). Finished results in ``--out`` are not

@@ -19,24 +19,23 @@ from typing import Literal
 import soundfile
 
 from etude.adapters.datasets._parts.recorded_notes import COLUMNS
-from etude.adapters.datasets.soundfont_phrases import soundfont
+from etude.adapters.datasets.soundfont_phrases import shipped
 from etude.adapters.recipe.schema import Recipe, load_recipe
 from etude.adapters.sound.performance import Performance, PlayedNote, Stroke
 from etude.adapters.sound.synthesis import FluidSynth, Preset
+from etude.adapters.sound.voice import SILENCE
 
 Kind = Literal["notes", "phrases"]
 SOUNDFONTS = {
     "FluidR3": Path("/usr/share/sounds/sf2/FluidR3_GM.sf2"),
     "MuseScore": Path("/usr/share/sounds/sf3/MuseScore_General.sf3"),
-    "TimGM6mb": soundfont(),
+    "TimGM6mb": shipped(),
 }
 SAME_SAMPLES = {"FluidR3", "MuseScore"}
 """They share recordings, so that neither is the next one to the other: these pairs are in no mean."""
 RATE = 24_000
 HELD, SECONDS = 2.0, 3.0
 """How long a key is down, and how long is listened."""
-SILENCE = 1e-4
-"""Peak of a key without a sample."""
 SPLITS = ("train", "validation", "train", "test")
 """Of one pitch after the other."""
 
