@@ -94,7 +94,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=SYSTEMS, action="append", help="one kind of data (may be repeated)")
     parser.add_argument("--pairs", metavar="PATTERN", default="*", help="such as 'electric-bass/*/TimGM6mb'")
-    parser.add_argument("--systems", nargs="+", help="some of the systems")
+    parser.add_argument("--systems", nargs="+", choices=SYSTEMS["phrases"], default=list(SYSTEMS["phrases"]))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at the same time")
     parser.add_argument("--out", type=Path, default=Path("runs/next-recording"))
@@ -112,7 +112,7 @@ def main() -> None:
         table = Table(kind, arguments.out, arguments.seeds)
         for place in dict.fromkeys(place for pair in pairs for place in pair):
             TASKS[task].prepare(place, arguments.out / "sources" / task)
-        for system in arguments.systems or SYSTEMS[kind]:
+        for system in [system for system in SYSTEMS[kind] if system in arguments.systems]:
             for seed in dict.fromkeys(table.seeds_of(system)):
                 for source in dict.fromkeys(source for source, _ in pairs):
                     file = table.file(task, system, source, seed)

@@ -7,6 +7,7 @@ judged: ``validation`` and ``test`` of the source that was trained on, and other
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -31,6 +32,8 @@ SCORES = {
     ),
 }
 """What is kept; the first one counts, and chooses among fits."""
+NAN = float("nan")
+"""Where nothing has been run yet, or a system does not tell."""
 Results = dict[str, Any]
 
 
@@ -62,14 +65,13 @@ class Table:
     def value(
         self, task: str, system: str, source: str, part: str, seed: int, *, hindsight: bool = False, score: int = 0
     ) -> float:
-        """A score on ``part`` of the fit that is best on validation data, or with ``hindsight`` on that part; NaN if there is
-        none."""
+        """A score on ``part`` of the fit that is best on validation data, or with ``hindsight`` on that part."""
         found, names = results(self.file(task, system, source, seed)), SCORES[self.kind]
         if part not in judged(found):
-            return float("nan")
+            return NAN
         by = part if hindsight or system == "adapter" else "validation"
         best = max(found["fits"], key=lambda fit: fit["scores"][by][names[0]])
-        value: float = best["scores"][part].get(names[score], float("nan"))
+        value: float = best["scores"][part].get(names[score], NAN)
         return value
 
     def main(self, task: str, pairs: Sequence[tuple[str, str]]) -> str:
@@ -88,7 +90,7 @@ class Table:
         return "\n".join(lines)
 
     def cells(self, task: str, pairs: Sequence[tuple[str, str]]) -> list[str]:
-        """Means over ``pairs``, and over the seeds with their deviation."""
+        """Means over ``pairs``, and over seeds with their deviation; the gain of a pair is over the best of :data:`BARS`."""
 
         def over(system: str, seed: int, hindsight: bool) -> list[float]:
             return [self.value(task, system, source, part, seed, hindsight=hindsight) for source, part in pairs]
@@ -105,7 +107,7 @@ class Table:
             for seed in seeds:
                 bars = zip(*(over(system, seed, hindsight) for system in BARS[self.kind]), strict=True)
                 scores = zip(over("adapter", seed, False), bars, strict=True)
-                gains.append(statistics.fmean(score - max(bar) for score, bar in scores))
+                gains.append(statistics.fmean(score - max(filter(defined, bar), default=NAN) for score, bar in scores))
             cells.append(shown(gains, signed=True))
         return cells
 
@@ -124,10 +126,15 @@ class Table:
         return "\n".join(lines)
 
 
+def defined(value: float) -> bool:
+    """Whether there is one."""
+    return not math.isnan(value)
+
+
 def shown(values: Iterable[float], *, signed: bool = False) -> str:
     """Mean and standard deviation; nothing where a value is missing."""
     numbers = list(values)
     mean = statistics.fmean(numbers)
-    if mean != mean:
+    if not defined(mean):
         return ""
     return f"{mean:{'+' if signed else ''}.3f}" + (f" ± {statistics.stdev(numbers):.3f}" if len(numbers) > 1 else "")
