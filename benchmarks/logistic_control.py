@@ -41,10 +41,10 @@ def control_activations(recipe):  # type: ignore[no-untyped-def]
 
 
 def decoder(recipe, dataset, tracks, backbone):  # type: ignore[no-untyped-def]
-    """The technique head of ``recipe`` without pitches, untrained: its rolls are learned, and its decoder, tuning and scores
-    used."""
-    kind = find("heads", "technique")
-    config, labels = recipe.heads.technique.model_copy(update={"pitch": False}), dataset.classes["notes"]
+    """The technique head of ``recipe`` as it judges frames, without pitches, untrained: its rolls are learned, and its decoder,
+    tuning and scores used."""
+    kind, labels = find("heads", "technique"), dataset.classes["notes"]
+    config = recipe.heads.technique.model_copy(update={"pitch": False, "judge": "frames", "decoder": "fusion"})
     statistics = kind.measure(config, labels, [track.annotation for track in tracks], backbone.frame_rate)
     return kind(config, labels, backbone.hidden_size, statistics)
 
