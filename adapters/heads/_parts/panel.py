@@ -25,6 +25,7 @@ from etude.adapters.heads._parts.discriminant import (
     log_probabilities,
     macro_f1,
 )
+from etude.adapters.heads._parts.reach import Reach
 from etude.adapters.heads._parts.segments import Kind, describe, loudness, sounding
 from etude.adapters.sound.descriptors import BANDS
 
@@ -39,6 +40,9 @@ DEPTHS = (0.5, 0.75)
 COURSE_HELPS = 0.5
 """The course of a segment is read as well where that leaves at most this share of the errors of its beginning."""
 TEMPERATURES = tuple(round(float(value), 3) for value in np.geomspace(0.1, 4.0, 25))
+MARGINS = {"beginning": 1.5, "spectrum": 2.3}
+"""How many times the usual distance from the training notes is near, for the deepest state and for the spectrum: the next
+recording of the same instrument lies within both, some other instruments beyond the first, noise beyond the second."""
 KINDS: tuple[Kind, ...] = ("beginning", "course")
 """How states may be read."""
 
@@ -58,6 +62,8 @@ class Panel(nn.Module):
         self.classes, self.hidden = classes, hidden
         self.layers = tuple(sorted({round(share * blocks) for share in DEPTHS}))
         """The states it reads."""
+        widths = {"beginning": hidden, "spectrum": 5 * BANDS}
+        self.reach = Reach(MARGINS, widths, classes, statistics.get("reach", None if statistics else {}))
         self.statistics = dict(statistics)
         self.experts: tuple[Expert, ...] = ()
         self._tensors = nn.ParameterDict()
@@ -117,6 +123,8 @@ class Panel(nn.Module):
             "temperature": _temperature(votes, classes),
             "cross_validated": round(macro_f1(classes, found, self.classes), 4),
         }
+        self.reach.fit({kind: inputs[expert] for kind, expert in self._reaching().items()}, classes, fold)
+        self.statistics["reach"] = self.reach.statistics
 
     def log_probabilities(self, segments: Sequence[Segment]) -> NDArray[np.float64]:
         """Of the classes, ``[n, classes]``, calibrated on held-out examples."""
@@ -127,6 +135,18 @@ class Panel(nn.Module):
         }
         votes = self._vote({expert: log_probabilities(own) for expert, own in logits.items()})
         return log_probabilities(votes / self.statistics["temperature"], floor=0.0)
+
+    def known(self, segments: Sequence[Segment]) -> NDArray[np.float64]:
+        """See :meth:`Reach.known`, ``[n]``."""
+        if not segments:
+            return np.ones(0)
+        return self.reach.known(
+            {kind: np.stack([segment[expert] for segment in segments]) for kind, expert in self._reaching().items()}
+        )
+
+    def _reaching(self) -> dict[str, Expert]:
+        """What the distances are measured in: the deepest state, and the spectrum."""
+        return {"beginning": (str(self.layers[-1]), "beginning"), "spectrum": (SPECTRUM, "spectrum")}
 
     def _vote(self, judged: Mapping[Expert, NDArray[np.float64]]) -> NDArray[np.float64]:
         """The mean over the experts on states, and the one on the spectrum: two voices."""
