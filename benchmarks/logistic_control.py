@@ -27,30 +27,42 @@ def control_activations(recipe):  # type: ignore[no-untyped-def]
     """The technique head as decoder, references and activations by split, and the frame rate."""
     dataset, backbone = build_dataset(recipe), build_backbone(recipe.backbone)
     tracks = {split: dataset.tracks(split) for split in ("train", "validation", "test")}
-    kind, rate = find("heads", "technique"), backbone.frame_rate
-    config = recipe.heads.technique.model_copy(update={"pitch": False})
-    labels = dataset.classes["notes"]
-    statistics = kind.measure(config, labels, [t.annotation for t in tracks["train"]], rate)
-    head = kind(config, labels, backbone.hidden_size, statistics)
+    head, rate = decoder(recipe, dataset, tracks["train"], backbone), backbone.frame_rate
     features = {split: [log_mel_context(track, backbone) for track in found] for split, found in tracks.items()}
-    scaler = StandardScaler().fit(np.concatenate(features["train"]))
-    scaled = {split: [scaler.transform(x).astype(np.float32) for x in found] for split, found in features.items()}
     references = {split: [track.annotation for track in found] for split, found in tracks.items()}
-    rolls = [
-        head.targets(Excerpt(track, FrameGrid(0, len(x), rate, len(x)), track.annotation, backbone.sample_rate))
-        for track, x in zip(tracks["train"], scaled["train"], strict=True)
-    ]
-    truth = np.concatenate([np.hstack([roll["technique"], roll["onset"]]) for roll in rolls])
-    inputs, best = np.concatenate(scaled["train"]), None
-    for strength in STRENGTHS:
-        models = [LogisticRegression(C=strength, max_iter=60).fit(inputs, column) for column in truth.T]
-        found = {split: [activations(models, x) for x in scaled[split]] for split in ("validation", "test")}
+    best = None
+    for _, found in fits(head, tracks["train"], features, backbone):
         head.tune(references["validation"], found["validation"], rate)
         score = head.score(references["validation"], found["validation"], rate)["event_macro_f1"]
         if best is None or score > best[0]:
             best = (score, {split: (references[split], found[split]) for split in found})
     assert best is not None
     return head, best[1], rate
+
+
+def decoder(recipe, dataset, tracks, backbone):  # type: ignore[no-untyped-def]
+    """The technique head of ``recipe`` as it judges frames, without pitches, untrained: its rolls are learned, and its decoder,
+    tuning and scores used."""
+    kind, labels = find("heads", "technique"), dataset.classes["notes"]
+    config = recipe.heads.technique.model_copy(update={"pitch": False, "judge": "frames", "decoder": "fusion"})
+    statistics = kind.measure(config, labels, [track.annotation for track in tracks], backbone.frame_rate)
+    return kind(config, labels, backbone.hidden_size, statistics)
+
+
+def fits(head, tracks, features, backbone):  # type: ignore[no-untyped-def]
+    """Fit frames ``[frames, dim]`` of the phrases ``train``, whose ``tracks`` are given: each strength with the activations of
+    all other phrases, by name."""
+    scaler, rate = StandardScaler().fit(np.concatenate(features["train"])), backbone.frame_rate
+    scaled = {name: [scaler.transform(x).astype(np.float32) for x in found] for name, found in features.items()}
+    rolls = [
+        head.targets(Excerpt(track, FrameGrid(0, len(x), rate, len(x)), track.annotation, backbone.sample_rate))
+        for track, x in zip(tracks, scaled["train"], strict=True)
+    ]
+    truth = np.concatenate([np.hstack([roll["technique"], roll["onset"]]) for roll in rolls])
+    inputs = np.concatenate(scaled.pop("train"))
+    for strength in STRENGTHS:
+        models = [LogisticRegression(C=strength, max_iter=60).fit(inputs, column) for column in truth.T]
+        yield strength, {name: [activations(models, x) for x in found] for name, found in scaled.items()}
 
 
 def activations(models, inputs):  # type: ignore[no-untyped-def]

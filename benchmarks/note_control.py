@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
 
@@ -26,22 +27,37 @@ def note_scores(recipe):  # type: ignore[no-untyped-def]
     tracks = {split: dataset.tracks(split) for split in ("train", "validation", "test")}
     tracks["train"] = share_of(tracks["train"], recipe.train.share, recipe.seed)
     labels = dataset.classes["tags"]
-    features = {split: np.stack([log_mel_statistics(track) for track in found]) for split, found in tracks.items()}
-    truth = {
-        split: np.array([labels.index(track.annotation.tags[0].name) for track in found]) for split, found in tracks.items()
-    }
-    scaler = StandardScaler().fit(features["train"])
+    features = {split: log_mel_features(found) for split, found in tracks.items()}
+    truth = {split: classes_of(found, labels) for split, found in tracks.items()}
     best = None
     for strength in STRENGTHS:
-        model = LogisticRegression(C=strength, max_iter=1000, class_weight="balanced")
-        model.fit(scaler.transform(features["train"]), truth["train"])
-        scores = {
-            split: scored(model, scaler.transform(features[split]), truth[split], labels) for split in ("validation", "test")
-        }
+        model = classifier(features["train"], truth["train"], strength)
+        scores = {split: scored(model, features[split], truth[split], labels) for split in ("validation", "test")}
         if best is None or scores["validation"]["f1_macro"] > best[0]:
             best = (scores["validation"]["f1_macro"], scores["test"])
     assert best is not None
     return best[1]
+
+
+def classifier(inputs, truth, strength):  # type: ignore[no-untyped-def]
+    """Fitted to features ``[notes, dim]`` and classes ``[notes]``."""
+    regression = LogisticRegression(C=strength, max_iter=1000, class_weight="balanced")
+    return make_pipeline(StandardScaler(), regression).fit(inputs, truth)
+
+
+def classes_of(tracks, labels):  # type: ignore[no-untyped-def]
+    """Indices of the tags, ``[notes]``."""
+    return np.array([labels.index(track.annotation.tags[0].name) for track in tracks])
+
+
+def log_mel_features(tracks):  # type: ignore[no-untyped-def]
+    """:func:`log_mel_statistics` of the first note of each track, ``[notes, dim]``."""
+    return np.stack([log_mel_statistics(audio_of(track), track.annotation.notes[0]) for track in tracks])
+
+
+def audio_of(track):  # type: ignore[no-untyped-def]
+    """All samples at :data:`RATE`."""
+    return read_window(track.audio, 0, track.info.samples_at(RATE), RATE, track.info)
 
 
 def scored(model, inputs, truth, labels):  # type: ignore[no-untyped-def]
@@ -53,10 +69,8 @@ def scored(model, inputs, truth, labels):  # type: ignore[no-untyped-def]
     return {**scores, "accuracy": float((found == truth).mean())}
 
 
-def log_mel_statistics(track):  # type: ignore[no-untyped-def]
-    """Mean, deviation, maximum and mean step of each band while the note sounds, and at its onset, ``[5 * bands]``."""
-    note = track.annotation.notes[0]
-    audio = read_window(track.audio, 0, track.info.samples_at(RATE), RATE, track.info)
+def log_mel_statistics(audio, note):  # type: ignore[no-untyped-def]
+    """Mean, deviation, maximum and mean step of each band while a note sounds, and at its onset, ``[5 * bands]``."""
     cut = audio[round(note.onset * RATE) : max(round(note.offset * RATE), round(note.onset * RATE) + 2 * FFT)]
     cut = np.pad(cut, (0, max(0, 2 * FFT - len(cut)))) / max(float(np.abs(cut).max()), 1e-9)
     bank = mel_filter_bank(FFT // 2 + 1, BANDS, 20.0, RATE / 2, RATE, "slaney", "slaney")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from etude.cli.completion import recipes
+from etude.cli.completion import adapters, recipes
 
 
 def train(
@@ -18,6 +18,14 @@ def train(
     overrides: Annotated[list[str] | None, typer.Argument(help="section.field=value, e.g. train.lr=1e-3")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Where the adapter goes; NAME-adapter by default.")] = None,
     run: Annotated[Path | None, typer.Option(help="Folder of the run: checkpoint, logs, plots; runs/NAME by default.")] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="Adapter to start from; of a folder or a manifest, the rest is as in its recipe.",
+            autocompletion=adapters,
+        ),
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over; replaces the run and its adapter.")] = False,
     cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Keep and reuse frozen states.")] = True,
 ) -> None:
@@ -29,7 +37,13 @@ def train(
     from etude.cli.resumable import resumable
     from etude.cli.verbosity import quiet
 
-    loaded = load_recipe(recipe, overrides or [])
+    if start is None:
+        loaded = load_recipe(recipe, overrides or [])
+    else:
+        with progress("reading the adapter", 1):
+            from etude.adapters.training.continued import continued
+
+            loaded = continued(recipe, start, overrides or [])
     run, out = run_and_out(loaded.name, "adapter", "adapter.json", run, out, fresh)
     with progress("starting", 1):
         from etude.adapters.artifact import read_header

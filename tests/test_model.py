@@ -64,7 +64,7 @@ def test_both_halves_together_are_the_whole(backbone, method, mixed):
     model = make_model(backbone, method, None if mixed == "all" else layers)
     perturb(model)
     stored = model.frozen_states(*audio(backbone))
-    assert [state.shape for state in stored] == [(2, *model.stored_shapes[layer]) for layer in model.stored_layers]
+    assert [state.shape for state in stored] == [(2, *model.stored_shapes()[layer]) for layer in model.stored_layers]
     with torch.no_grad():
         whole = backbone(backbone.prepare(*audio(backbone)))
         frames = [backbone.readout(state) for state in whole]

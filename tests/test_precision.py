@@ -1,21 +1,24 @@
-"""Which precision is chosen, and that it is measured once."""
+"""Which precision is chosen, that it is measured once, and that scores do not depend on it."""
 
 import json
 import os
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 
+from etude.adapters import artifact
 from etude.adapters.errors import UserError
+from etude.adapters.heads._parts.scoring import event_scores
+from etude.adapters.inference.session import Session
 from etude.adapters.model.build import build_dataset
+from etude.adapters.recipe.schema import parse_recipe
 from etude.adapters.states.frozen_states import frozen_states
 from etude.adapters.states.window_features import WindowFeatures
 from etude.adapters.states.window_set import WindowSet
 from etude.adapters.training import precision
-from etude.adapters.training.engine import untrained_model
-from etude.adapters.training.evaluation import track_activations
+from etude.adapters.training.engine import train, untrained_model
+from etude.adapters.training.evaluation import evaluate
 from etude.adapters.training.precision import autocast_dtype, device_name, probe
 
 CPU = torch.device("cpu")
@@ -175,18 +178,42 @@ def test_the_device_name_tells_cpus_apart():
     assert len(device_name(CPU).split(" (")[0]) > 2
 
 
-def test_recordings_are_judged_in_the_precision_of_the_run(toy_recipe):
-    """As windows are trained on: a score in single precision would be of another model."""
+def test_states_are_in_single_precision_whatever_steps_are_in(toy_recipe):
     recipe = toy_recipe()
     dataset = build_dataset(recipe)
     model = untrained_model(recipe, dataset, dataset.tracks("train"))
     windows = WindowSet(dataset.tracks("validation"), model.backbone, recipe.train.overlap)
     states = WindowFeatures(frozen_states(model, "any"), windows, None)
-    seen, linear = [], next(module for module in model.heads.modules() if isinstance(module, torch.nn.Linear))
-    linear.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
-    for dtype in (torch.bfloat16, None):
-        run = SimpleNamespace(autocast=lambda dtype=dtype: torch.autocast("cpu", dtype=dtype, enabled=dtype is not None))
-        seen.clear()
-        found = track_activations(model, states, run, 0, 2)
-        assert set(seen) == {dtype or torch.float32}
-        assert all(values.dtype == np.float16 for outputs in found.values() for values in outputs.values())
+    with torch.autocast("cpu", dtype=torch.bfloat16):  # as in a step of a run that keeps no states
+        inside = states([0])
+    assert all(map(torch.equal, inside, states([0])))
+
+
+@pytest.fixture(scope="module")
+def bf16_run(toy_recipe, tmp_path_factory):
+    root = tmp_path_factory.mktemp("bf16")
+    recipe = toy_recipe("train.precision=bf16", "method={name: lora, rank: 2, sites: [attn.q], blocks: last 1}")
+    AcceleratorState._reset_state(True)  # another test's precision
+    try:
+        return train(recipe, root / "run", root / "adapter")
+    finally:
+        AcceleratorState._reset_state(True)
+
+
+def test_eval_gives_the_scores_of_a_run_in_bf16(bf16_run):
+    for split, scores in artifact.load(bf16_run).metrics.items():
+        assert artifact.plain(evaluate(bf16_run, split=split).scores) == scores
+
+
+def test_predictions_have_the_thresholds_and_scores_of_a_run_in_bf16(bf16_run):
+    loaded, session = artifact.load(bf16_run), Session(bf16_run)
+    dataset, (head,) = build_dataset(parse_recipe(loaded.recipe)), session.heads().values()
+    for split, scores in loaded.metrics.items():
+        tracks = dataset.tracks(split)
+        references, found = [track.truth.notes for track in tracks], [session(track.audio).notes for track in tracks]
+        events = event_scores(references, found, head.labels)
+        own = {name: events[name] for name in ("event_micro_precision", "event_micro_recall", "event_macro_f1")}
+        assert own == pytest.approx({name: scores["technique"][name] for name in own}, abs=1e-6)
+    tracks = dataset.tracks("validation")
+    head.tune([track.truth for track in tracks], [session.activations(track.audio)["technique"] for track in tracks], 50)
+    assert head.thresholds == loaded.manifest.thresholds["technique"]

@@ -17,6 +17,7 @@ from etude.adapters.heads._parts.reach import BEYOND, QUANTILE, Reach, is_unknow
 from etude.adapters.heads._parts.scoring import event_scores
 from etude.adapters.heads._parts.unknown import check_tells_unknown
 from etude.adapters.recipe.schema import parse_recipe
+from etude.adapters.sound.descriptors import BANDS
 
 RATE = 16_000
 
@@ -178,7 +179,37 @@ def test_who_cannot_tell_says_so_in_a_line(folders, take, tmp_path):
     panel = Panel({}, 2, 4, 4)
     with pytest.raises(UserError, match="does not know"):
         check_tells_unknown(panel, ("a", "b"))
+    panel.statistics["kinds"] = ["beginning"]
     panel.reach.statistics = {"beginning": 1.0, "spectrum": 1.0}
     check_tells_unknown(panel, ("a", "b"))
     with pytest.raises(UserError, match="class called 'unknown' of its own"):
         check_tells_unknown(panel, ("a", "unknown"))
+    panel.prior = Panel({"kinds": ["beginning"]}, 2, 4, 4)  # made before
+    with pytest.raises(UserError, match="does not know"):
+        check_tells_unknown(panel, ("a", "b"))
+
+
+def test_what_a_prior_knows_is_known():
+    """A few new recordings do not reach as far as those that a panel starts from."""
+    rng, classes = np.random.default_rng(0), np.arange(40) % 2
+
+    def segments(place, count):
+        widths = {("2", "beginning"): 4, ("3", "beginning"): 4, ("2", "course"): 16, ("3", "course"): 16}
+        widths["log_mel", "spectrum"] = 5 * BANDS
+        return [
+            {expert: rng.normal(place, 1, width).astype(np.float32) for expert, width in widths.items()} for _ in range(count)
+        ]
+
+    older = Panel({}, 2, 4, 4)
+    older.fit(segments(20, 40), classes, [str(i) for i in classes], [""] * 40)
+    panel = Panel({}, 2, 4, 4)
+    panel.start_from(older.statistics, older.state_dict())
+    heard = segments(20, 2) + segments(0, 2) + segments(-20, 2)
+    near = [[1.0] * 2, [BEYOND] * 2]
+    assert panel.known(heard).tolist() == near[0] + near[1] + near[1]
+    assert panel.tells_unknown
+    panel.fit(segments(0, 40), classes, [str(i) for i in classes], [""] * 40)
+    assert panel.known(heard).tolist() == near[0] + near[0] + near[1]
+    again = Panel(panel.statistics, 2, 4, 4)
+    again.load_state_dict(panel.state_dict())
+    assert again.known(heard).tolist() == panel.known(heard).tolist()

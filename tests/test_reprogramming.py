@@ -149,7 +149,7 @@ def test_what_is_frozen_is_stored_and_nothing_more(form):
     else:
         assert model.stored_layers == (INPUT,)
         assert torch.equal(stored[0], backbone.prepare(audio, lengths))
-    assert [state.shape[1:] for state in stored] == list(model.stored_shapes.values())
+    assert [state.shape[1:] for state in stored] == list(model.stored_shapes().values())
 
 
 def test_film_reads_the_tokens_after_two_thirds_of_the_blocks_unless_told_otherwise():

@@ -11,12 +11,13 @@ from pydantic import ValidationError
 
 from etude.adapters import registry
 from etude.adapters.datasets import SPLITS
-from etude.adapters.datasets.soundfont_phrases import STRINGS, TECHNIQUES, Event, compose, render, voice_of
+from etude.adapters.datasets._parts.koto import STRINGS, TECHNIQUES, Event, Instrument, compose, render, voice_of
+from etude.adapters.datasets.soundfont_phrases import shipped
 from etude.adapters.errors import UserError
 from etude.adapters.sound.performance import DAMPING, Performance, PlayedNote, Stroke
 
 pytest.importorskip("midirenderer")
-KOTO, RATE = 107, 24_000
+KOTO, CHOIR, RATE = Instrument(107, shipped()), Instrument(52, shipped()), 24_000
 
 
 def only(technique, wanted, seconds=8.0):
@@ -133,8 +134,8 @@ def test_a_note_that_has_decayed_is_not_labelled_any_longer():
     decibels = 20 * np.log10(audio / audio.max() + 1e-9)
     assert decibels[round((note.offset - 0.005) * 48_000) :].max() > -34.2
     assert decibels[round((note.offset + 0.005) * 48_000) :].max() < -34
-    assert event.note(52).offset == pytest.approx(0.1 + voice_of(52, 74).ring)  # a choir does not decay
-    assert voice_of(52, 74).ring > 2.5
+    assert event.note(CHOIR).offset == pytest.approx(0.1 + voice_of(CHOIR, 74).ring)  # a choir does not decay
+    assert voice_of(CHOIR, 74).ring > 2.5
 
 
 def test_vibrato_is_heard_at_its_rate_and_depth():
@@ -237,6 +238,27 @@ def test_a_chosen_technique_instrument_and_rate(tmp_path, monkeypatch):
     assert (track.info.sample_rate, track.info.duration) == (16_000, 4.0)
 
 
+def test_another_soundfont_sounds_and_is_kept_by_what_it_holds(tmp_path, monkeypatch):
+    """A copy in which guitar and koto have changed places: its guitar plays what the shipped koto plays."""
+    monkeypatch.setenv("ETUDE_CACHE", str(tmp_path / "cache"))
+    contents, swapped = shipped().read_bytes(), tmp_path / "swapped.sf2"
+    first = contents.index(b"phdr") + 8
+    headers = np.frombuffer(
+        contents, "V20,<u2,<u2,V14", int.from_bytes(contents[first - 4 : first], "little") // 38, first
+    ).copy()
+    guitar, koto = ((headers["f1"] == program) & (headers["f2"] == 0) for program in (24, 107))
+    headers["f1"][guitar], headers["f1"][koto] = 107, 24
+    swapped.write_bytes(contents[:first] + headers.tobytes() + contents[first + headers.nbytes :])
+    (tmp_path / "copy.sf2").write_bytes(contents)
+    own, other, same = (dataset(phrases={"train": 1}, **fields) for fields in (
+        {}, {"soundfont": str(swapped), "program": 24}, {"soundfont": str(tmp_path / "copy.sf2")}
+    ))  # fmt: skip
+    for name in ("train/0000.flac", "train/0000.csv"):
+        assert (other.folder() / name).read_bytes() == (own.folder() / name).read_bytes()
+    assert other.folder() != own.folder() == same.folder()
+    assert (other.licence, other.tracks("train")[0].info.duration) == ("unknown", 8.0)
+
+
 @pytest.mark.parametrize(
     "fields",
     [
@@ -254,6 +276,11 @@ def test_impossible_settings_are_refused(fields):
 
 def test_a_missing_synthesiser_or_soundfont_is_one_line_with_the_remedy(tmp_path, monkeypatch):
     monkeypatch.setenv("ETUDE_CACHE", str(tmp_path))
+    with pytest.raises(UserError, match=r"none\.sf2: cannot be read: No such file or directory \(check the path\)$"):
+        dataset(soundfont=str(tmp_path / "none.sf2")).tracks("train")
+    (tmp_path / "other.sf3").write_bytes(b"not one")
+    with pytest.raises(UserError, match=r"other\.sf3: .*SoundFont.* \(give a whole \.sf2 file; \.sf3 is not read\)$"):
+        dataset(soundfont=str(tmp_path / "other.sf3")).tracks("train")
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "midirenderer", None)
         with pytest.raises(UserError, match=r"midirenderer is not installed \(pip install 'etude\[demo\]'\)$"):

@@ -24,8 +24,10 @@ from rendered import (
     stretch,
 )
 
+from etude.adapters.errors import UserError
 from etude.adapters.sound.performance import DAMPING, Bend, Performance, PlayedNote, Stroke, portamento, repeated
-from etude.adapters.sound.synthesis import BLOCK, EARLIEST, FluidSynth, Preset, voice
+from etude.adapters.sound.synthesis import BLOCK, EARLIEST, FluidSynth, Preset
+from etude.adapters.sound.voice import voice
 
 
 @pytest.fixture(
@@ -198,3 +200,8 @@ def test_a_voice_rings_until_it_has_decayed(engine):
 
 def test_a_latency_is_no_longer_than_what_can_be_made_up_for(engine):
     assert voice(engine, Preset(FLUTE), 36).latency == EARLIEST
+
+
+def test_a_pitch_without_a_sample_is_told(engine):
+    with pytest.raises(UserError, match=r"^program 107 is silent at MIDI pitch 127 \(choose another program\)$"):
+        voice(engine, Preset(KOTO), 127)

@@ -186,6 +186,8 @@ def test_rebuilt_from_its_stored_statistics_and_tensors_it_is_the_same():
     [
         ({"onset": False, "decoder": "fusion"}, "needs 'onset: true'"),
         ({"onset": False, "decoder": "onset_confirmed"}, "needs 'onset: true'"),
+        ({"judge": "notes", "onset": False}, "judge: notes needs 'onset: true'"),
+        ({"judge": "notes", "decoder": "fusion"}, "decoder is for 'judge: frames'; leave one of them out"),
         ({"pitch_range": (70, 60)}, r"\(lowest, highest\)"),
         ({"pitch_range": (-1, 60)}, "greater than or equal to 0"),
         ({"dropout": 1.0}, "less than 1"),

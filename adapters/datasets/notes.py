@@ -107,7 +107,7 @@ class Notes(Dataset):
         return [row for _, row in select_rows(Path(self.config.notes), {}, self.config.label, self.config.group)[0]]
 
     def _class_problems(self, table: Path, rows: list[tuple[int, dict[str, str]]]) -> list[Problem]:
-        """Labels that are no class, and classes with too few notes to learn or to judge."""
+        """Labels that are no class, and classes with too few notes to learn or to judge; none at all are worth a notice."""
         label, config = self.config.label, self.config
         first = {row[label]: number for number, row in reversed(rows) if row[label]}
         self._classes = config.classes or tuple(sorted(first))
@@ -119,6 +119,9 @@ class Notes(Dataset):
         counts = Counter((row[label], SPLIT_NAMES.get(row["split"].lower())) for _, row in rows)
         fix = f"add some, or choose the {label}s without it (its field {label}s)"
         for name in self._classes:
+            if name not in first:
+                self.notices.append(Problem(f"no note has the {label} '{name}'", str(table), "check its spelling"))
+                continue
             own = counts[name, "train"]
             if own < FEWEST and self._reads("train"):
                 what = f"the {label} '{name}' has {own or 'no'} training note{'' if own == 1 else 's'}, {FEWEST} are needed"

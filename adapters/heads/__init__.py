@@ -101,6 +101,8 @@ class Head(nn.Module, ABC):
     Config: ClassVar[type[HeadConfig]]
     kind: ClassVar[str]
     """The kind of annotation that it learns and finds; what a data set calls the classes of that kind are its labels."""
+    fitted: ClassVar[str] = ""
+    """How the names of the tensors begin that :meth:`fit` makes; empty where it makes none."""
     thresholds: dict[str, Any]
     """What decoding needs beside the activations: tuned on validation data, stored in the artifact."""
 
@@ -146,6 +148,11 @@ class Head(nn.Module, ABC):
         """The descriptors of the waveform that it needs, by name (:data:`DESCRIPTORS`). Only for a span of one window."""
         return ()
 
+    @property
+    def learns_from(self) -> tuple[str, ...]:
+        """Those of :attr:`hears` that training needs, too; the others are not kept of training windows."""
+        return self.hears
+
     def bind(self, backbone: Backbone) -> None:
         """Learn what reads the backbone's own classes, where the head maps from those. Raises :class:`UserError`."""
 
@@ -176,6 +183,10 @@ class Head(nn.Module, ABC):
         Called before the first step, and, where a method changes the states, before each scoring. ``examples`` may be read
         several times, each time in the same order. Only heads that are shown single windows are called.
         """
+
+    def start_from(self, statistics: Mapping[str, Any], fitted: Mapping[str, Tensor]) -> None:
+        """Build the next :meth:`fit` on that of a trained head of the same labels: its statistics, and its tensors by the names
+        that begin with :attr:`fitted`, which are cut off that."""
 
     @abstractmethod
     def targets(self, excerpt: Excerpt) -> dict[str, NDArray[np.float32]]:

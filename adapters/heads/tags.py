@@ -61,6 +61,7 @@ class Tags(ClipHead):
 
     Config: ClassVar[type[HeadConfig]] = TagsConfig
     config: TagsConfig
+    fitted: ClassVar[str] = "panel."
 
     def __init__(self, config: TagsConfig, labels: Sequence[str], hidden_size: int, statistics: Mapping[str, Any]) -> None:
         super().__init__(config, labels, hidden_size, statistics)
@@ -116,6 +117,12 @@ class Tags(ClipHead):
     def hears(self) -> tuple[str, ...]:
         """See :class:`Head`."""
         return () if self.panel is None else (SPECTRUM,)
+
+    def start_from(self, statistics: Mapping[str, Any], fitted: Mapping[str, Tensor]) -> None:
+        """See :class:`Head`: the panel votes together with the older one."""
+        if self.panel is not None and statistics.get("panel"):
+            self.panel.start_from(statistics["panel"], fitted)
+            self.statistics["panel"] = self.panel.statistics
 
     def fit(self, examples: Iterable[Example]) -> None:
         """See :class:`Head`: what the panel knows."""

@@ -65,6 +65,7 @@ class Technique(Head):
     Config: ClassVar[type[HeadConfig]] = TechniqueConfig
     config: TechniqueConfig
     kind: ClassVar[str] = "notes"
+    fitted: ClassVar[str] = "panel."
 
     def __init__(self, config: TechniqueConfig, labels: Sequence[str], hidden_size: int, statistics: Mapping[str, Any]) -> None:
         super().__init__(config, labels, hidden_size, statistics)
@@ -116,6 +117,11 @@ class Technique(Head):
     def _mlp(self, inputs: int, outputs: int) -> nn.Sequential:
         hidden = self.config.hidden
         return nn.Sequential(nn.Linear(inputs, hidden), Dropout(self.config.dropout), nn.ReLU(), nn.Linear(hidden, outputs))
+
+    @property
+    def learns_from(self) -> tuple[str, ...]:
+        """See :class:`Head`."""
+        return () if self.panel is None else (SPECTRUM,)
 
     @classmethod
     def measure(
@@ -173,6 +179,12 @@ class Technique(Head):
             if self.panel is not None:
                 logits["features"] = self.panel.features(context)
         return logits
+
+    def start_from(self, statistics: Mapping[str, Any], fitted: Mapping[str, Tensor]) -> None:
+        """See :class:`Head`: the panel votes together with the older one."""
+        if self.panel is not None and statistics.get("panel"):
+            self.panel.start_from(statistics["panel"], fitted)
+            self.statistics["panel"] = self.panel.statistics
 
     def fit(self, examples: Iterable[Example]) -> None:
         """See :class:`Head`: what judges notes."""

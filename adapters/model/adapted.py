@@ -94,8 +94,7 @@ class AdaptedModel(nn.Module):
         """The heads by name."""
         return self.reader.heads
 
-    @property
-    def stored_shapes(self) -> dict[int | str, tuple[int, ...]]:
+    def stored_shapes(self, *, training: bool = False) -> dict[int | str, tuple[int, ...]]:
         """Shape of what is stored of one window: of each frozen state, and of each descriptor by its name."""
         backbone = self.backbone
         frames = backbone.frames_per_window
@@ -103,7 +102,7 @@ class AdaptedModel(nn.Module):
         shapes: dict[int | str, tuple[int, ...]] = {
             layer: backbone.prepared_shape if layer == INPUT else state for layer in self.stored_layers
         }
-        return {**shapes, **{name: (frames, DESCRIPTORS[name].width) for name in self.reader.heard}}
+        return {**shapes, **{name: (frames, DESCRIPTORS[name].width) for name in self.heard(training)}}
 
     @property
     def device(self) -> torch.device:
@@ -117,16 +116,19 @@ class AdaptedModel(nn.Module):
         return self
 
     @torch.no_grad()
-    def frozen_states(self, audio: Tensor, lengths: Tensor) -> list[Tensor]:
+    def frozen_states(self, audio: Tensor, lengths: Tensor, *, training: bool = False) -> list[Tensor]:
         """Waveforms ``[batch, window_samples]`` -> frozen states by :attr:`stored_layers`, then the descriptors."""
         state, kept = self.backbone.prepare(audio, lengths), []
         for index in range(INPUT, max(self.stored_layers) + 1):
             if index in self.stored_layers:
-                read = self.backbone.readout(state) if self.stores_frames and index != INPUT else state
-                kept.append(read.float())  # under autocast, which dtype a layer returns differs between devices
+                kept.append(self.backbone.readout(state) if self.stores_frames and index != INPUT else state)
             if index < max(self.stored_layers):
                 state = self.backbone.next_state(index, state)
-        return kept + list(self.backbone.describe(self.reader.heard, audio).values())
+        return kept + list(self.backbone.describe(self.heard(training), audio).values())
+
+    def heard(self, training: bool) -> tuple[str, ...]:
+        """The descriptors that are kept of windows, those of ``training`` or others."""
+        return self.reader.learned_from if training else self.reader.heard
 
     def forward(self, stored: Stored | Callable[[range], Stored], runs: Sequence[Run] | None = None) -> Output:
         """Frozen states of some windows, or what reads those of a range of them, -> what the model says of them.
@@ -160,7 +162,7 @@ class AdaptedModel(nn.Module):
         states = {
             layer: values.to(self.mix.weights.dtype) for layer, values in zip(self.stored_layers, stored[:count], strict=True)
         }
-        heard = dict(zip(self.reader.heard, stored[count:], strict=True))
+        heard = dict(zip(self.reader.heard, stored[count:], strict=False))  # of training windows not all is kept
         prepared = states.get(INPUT)
         if self.first_block == INPUT and prepared is not None:
             states[INPUT] = self.reader.input(prepared)

@@ -16,7 +16,7 @@ from etude.adapters.heads import Head
 from etude.adapters.methods import Method
 from etude.adapters.model.adapted import AdaptedModel
 from etude.adapters.recipe.schema import Recipe, load_recipe
-from etude.adapters.recipe.starter import data_section
+from etude.adapters.recipe.starter import section_of
 from etude.adapters.recipe.trained import TrainedRecipe, parse_trained
 from etude.adapters.regularizers import Regularizer
 
@@ -41,18 +41,12 @@ def named_dataset(name: str, overrides: Sequence[str] = (), classes: Mapping[str
     A folder whose classes are given is to be judged, so that all of it is the test split. Raises :class:`UserError`.
     """
     file = Path(name)
-    known = {"techniques": (classes or {}).get("notes"), "tags": (classes or {}).get("tags")}
-    if file.is_dir() and classes:
-        data = data_section(file)
-        own = {"manifest": known, "folder": {**known, "split": "test"}, "notes": {"classes": known["tags"]}}
-        if data.get("notes") == str(file):  # no table divides them
-            own["notes"]["split"] = "test"
-        return _dataset(registry.find("datasets", data["name"]).Config(**data, **own[data["name"]]))
-    if not name.endswith(".csv"):
+    if not (name.endswith(".csv") or (file.is_dir() and classes)):
         return build_dataset(load_recipe(name, overrides))
-    return _dataset(
-        registry.find("datasets", "manifest").Config(name="manifest", root=str(file.parent), file=file.name, **known)
-    )
+    data = section_of(file, classes or {})
+    if data["name"] == "folder" or data.get("notes") == str(file):  # no table divides them
+        data["split"] = "test"
+    return _dataset(registry.find("datasets", data["name"]).Config(**data))
 
 
 def build_backbone(config: BackboneConfig) -> Backbone:

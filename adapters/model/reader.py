@@ -52,8 +52,12 @@ class Reader(nn.Module):
         """The frozen states whose tokens the wrapper reads, beside those that are mixed."""
         self.extra = frozenset(state for head in heads.values() for state in head.reads)
         """The states that heads read themselves, and in training regularizers."""
-        self.heard = tuple(sorted({name for head in heads.values() for name in head.hears}))
-        """The descriptors of the waveform that heads hear."""
+        learned = {name for head in heads.values() for name in head.learns_from}
+        heard = {name for head in heads.values() for name in head.hears}
+        self.learned_from = tuple(sorted(learned))
+        """The descriptors of the waveform that training needs."""
+        self.heard = (*self.learned_from, *sorted(heard - learned))
+        """All that heads hear, those first."""
         if wrong := [state for state in self.extra if not INPUT <= state <= backbone.num_blocks]:
             raise ValueError(f"a head reads state {wrong[0]} of {backbone.num_blocks}")
         if clash := [name for name, head in heads.items() if head.span != "window" and INPUT in head.reads]:

@@ -63,7 +63,8 @@ class TrainConfig(StrictModel):
     clip: float = Field(1.0, gt=0)
     """Largest gradient norm."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """``auto``: bf16 where it was measured to be 1.25 times faster on this machine, fp32 elsewhere."""
+    """Of training steps; states and scores are always in fp32. ``auto``: bf16 where it was measured to be 1.25 times faster on
+    this machine, fp32 elsewhere."""
     metric: str = "technique.event_macro_f1"
     """``head.score`` on validation data that chooses the best checkpoint and stops early."""
     evaluate_every: int = Field(1, ge=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,18 @@ def data_section(folder: Path) -> dict[str, Any]:
     return found_in(folder)
 
 
+def section_of(path: Path, classes: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """The section ``data`` that reads a manifest CSV or a folder, with ``classes`` (by kind of annotation) in that order.
+
+    Raises :class:`UserError` for a folder of anything else.
+    """
+    own = {kind: list(names) for kind, names in classes.items()}
+    section = data_section(path) if path.is_dir() else {"name": "manifest", "root": str(path.parent), "file": path.name}
+    if section["name"] == "notes":
+        return {**section, "classes": own.get("tags") or own.get("notes")}
+    return {**section, "techniques": own.get("notes"), "tags": own.get("tags")}
+
+
 def found_in(folder: Path, group: str | None = None) -> dict[str, Any]:
     """The section ``data`` that reads the files in ``folder``: recordings with annotation files, or notes in a folder for each
     class. ``group`` as in the data set ``folder``. Raises :class:`UserError` for anything else."""
@@ -103,10 +116,16 @@ def starter(folder: Path, data: dict[str, Any] | None = None) -> Starter:
         heads["technique"]["pitch"] = any(note.pitch is not None for track in tracks for note in track.annotation.notes)
     if "tags" in heads and not all(len(track.annotation.tags) == 1 for track in tracks):
         heads["tags"] |= {"activation": "sigmoid", "label_smoothing": 0.0}
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", folder.absolute().name).strip("-._") or "mine"
+    name = recipe_name(folder)
     recipe = {**recipes[0], "name": name, "data": data, "heads": heads}
     header = f"# {_found(tracks)} in {folder.name}: a recipe to start from.\n#\n#   adapt train {name}.yaml\n#\n"
     return Starter(recipe, header, dataset)
+
+
+def recipe_name(data: Path) -> str:
+    """What a recipe for the folder or file ``data`` is called."""
+    name = data.absolute().stem if data.is_file() else data.absolute().name
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._") or "mine"
 
 
 def _found(tracks: list[Track]) -> str:

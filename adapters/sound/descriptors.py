@@ -53,7 +53,18 @@ def _bank(rate: int) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(filters).float(), 2 * window / window.sum()
 
 
-DESCRIPTORS: dict[str, Descriptor] = {"log_mel": Descriptor(BANDS, log_mel), "salience": Descriptor(BINS, pitch_salience)}
+SALIENCES = 35.0
+"""Per second at least: pitch needs no more, and is the dearest of all to compute."""
+
+
+def _salience(audio: Tensor, rate: int, frames: int, frame_rate: float) -> Tensor:
+    """:func:`pitch_salience` of every so many frames, which stand for those that follow as well."""
+    step = max(1, int(frame_rate / SALIENCES))
+    found = pitch_salience(audio, rate, -(-frames // step), frame_rate / step)
+    return found.repeat_interleave(step, dim=1)[:, :frames]
+
+
+DESCRIPTORS: dict[str, Descriptor] = {"log_mel": Descriptor(BANDS, log_mel), "salience": Descriptor(BINS, _salience)}
 """By name."""
 
 

@@ -32,9 +32,7 @@ from etude.adapters.sound.performance import (
     EXPRESSION,
     TICK,
     Keystroke,
-    Performance,
     PlayedNote,
-    Stroke,
     keystrokes,
 )
 
@@ -52,10 +50,6 @@ BLOCK = 64
 """Samples that FluidSynth computes at a time."""
 LOG_LEVELS = range(4)
 """Panic, error, warning and information of FluidSynth, which writes to the terminal: what matters is raised here."""
-RING_DECIBELS = -34.0
-"""A string has stopped ringing once its level stays below this, relative to its peak."""
-STARTED = 0.05
-"""A string has started to sound at this share of its peak amplitude."""
 
 Samples = NDArray[np.float32]
 
@@ -102,14 +96,19 @@ def _muted(samples: Samples, rate: int, onset: float, seconds: float, cutoff: fl
 
 
 class MidiRenderer(Synthesiser):
-    """midirenderer with an .sf2 file. Raises :class:`UserError` when it is not installed."""
+    """midirenderer with an .sf2 file. Raises :class:`UserError` when it is not installed and, at the latest when something is
+    rendered, for a file that it cannot read."""
 
     def __init__(self, soundfont: Path, sample_rate: int) -> None:
         try:
             from midirenderer import render_wave_from
         except ImportError:
             raise UserError("the synthesiser midirenderer is not installed", fix="pip install 'etude[demo]'") from None
-        self._render, self._soundfont, self.sample_rate = render_wave_from, soundfont.read_bytes(), sample_rate
+        self._render, self._path, self.sample_rate = render_wave_from, soundfont, sample_rate
+        try:
+            self._soundfont = soundfont.read_bytes()
+        except OSError as error:
+            raise UserError(f"cannot be read: {error.strerror}", where=str(soundfont), fix="check the path") from None
 
     def versions(self) -> dict[str, str]:
         """What a rendering depends on beside the code here, for cache keys."""
@@ -135,7 +134,10 @@ class MidiRenderer(Synthesiser):
         score, midi = PrettyMIDI(resolution=TICKS, initial_tempo=60), io.BytesIO()
         score.instruments = channels
         score.write(midi)
-        wave = self._render(self._soundfont, midi.getvalue())
+        try:
+            wave = self._render(self._soundfont, midi.getvalue())
+        except RuntimeError as error:  # it says what is wrong with the SoundFont
+            raise UserError(str(error), where=str(self._path), fix="give a whole .sf2 file; .sf3 is not read") from None
         audio, rate = soundfile.read(io.BytesIO(wave), dtype="float32", always_2d=True)
         mono = audio.mean(axis=1)[round(LEAD * rate) :]
         samples: Samples = soxr.resample(mono, rate, self.sample_rate)[: round(seconds * self.sample_rate)]
@@ -203,26 +205,6 @@ class FluidSynth(Synthesiser):
         stereo = np.concatenate(pieces)[-2 * start :]
         samples: Samples = (stereo[::2].astype(np.float32) + stereo[1::2]) / np.float32(65536)
         return samples
-
-
-@dataclass(frozen=True, slots=True)
-class Voice:
-    """How one pitch of a preset behaves."""
-
-    latency: float
-    """Seconds from the key to the sound, up to :data:`EARLIEST`: samples begin with silence, longer for low notes."""
-    ring: float
-    """Seconds that it sounds undamped."""
-
-
-def voice(synthesiser: Synthesiser, preset: Preset, pitch: float) -> Voice:
-    """Measure a single note; one that does not decay rings for the 3 s it is listened to."""
-    rate = synthesiser.sample_rate
-    held = Performance((Stroke(0.0, 3.0),))
-    note = np.abs(synthesiser.render(preset, [PlayedNote(held, pitch)], 3.0))
-    started = int(np.argmax(note >= STARTED * note.max()))
-    last = int(np.flatnonzero(note >= 10 ** (RING_DECIBELS / 20) * note.max())[-1])
-    return Voice(min(started / rate, EARLIEST), (last - started) / rate)
 
 
 def _fluidsynth(sample_rate: int) -> Any:

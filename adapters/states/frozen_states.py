@@ -16,26 +16,26 @@ from etude.adapters.sound import audio, augment, descriptors, filters
 from etude.adapters.states.window_features import Source
 
 
-def frozen_states(model: AdaptedModel, fingerprint: str, autocast: torch.dtype | None = None) -> Source:
-    """The frozen states of ``model``, one part per stored layer, computed under ``autocast``.
+def frozen_states(model: AdaptedModel, fingerprint: str, *, training: bool = False) -> Source:
+    """The frozen states of ``model``, one part per stored layer, always computed in single precision.
 
-    ``fingerprint`` is the backbone's.
+    Training in any precision, ``adapt eval`` and prediction so read the same states. ``fingerprint`` is the backbone's;
+    of ``training`` windows, descriptors that only prediction needs are left out.
     """
     backbone = model.backbone
 
     def compute(waveforms: Tensor, lengths: Tensor) -> list[Tensor]:
-        with torch.autocast(model.device.type, dtype=autocast, enabled=autocast is not None):
-            return model.frozen_states(waveforms.to(model.device), lengths.to(model.device))
+        with torch.autocast(model.device.type, enabled=False):  # without a store, a training step asks for them
+            return model.frozen_states(waveforms.to(model.device), lengths.to(model.device), training=training)
 
     return Source(
         compute=compute,
-        parts={_part(stored): shape for stored, shape in model.stored_shapes.items()},
+        parts={_part(stored): shape for stored, shape in model.stored_shapes(training=training).items()},
         key={
             "what": "frozen states",
             "fingerprint": fingerprint,
             "preparation": backbone.preparation(),
             "code": _hash(sources(backbone)),
-            "precision": str(autocast),
             "rows": backbone.frames_per_window if model.stores_frames else backbone.tokens_per_window,
         },
         about={"frozen states of": backbone.id},

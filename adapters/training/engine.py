@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, set_seed
 
@@ -31,7 +32,7 @@ from etude.adapters.training.finish import complete, write_artifact
 from etude.adapters.training.group_folds import Fold
 from etude.adapters.training.interrupt import Interruption
 from etude.adapters.training.leave_one_group_out import leave_one_group_out
-from etude.adapters.training.loop import AUTOCAST, Loop
+from etude.adapters.training.loop import Loop
 from etude.adapters.training.precision import autocast_dtype
 from etude.adapters.training.processes import join_processes
 from etude.adapters.training.reporter import Reporter
@@ -96,7 +97,8 @@ def _mixed_precision(config: TrainConfig) -> str:
     """Accelerate's name for the precision; the main process chooses, since what it measures is not the same everywhere."""
     state = join_processes()
     dtype = autocast_dtype(config.precision, state.device) if state.is_main_process else None
-    return {value: name for name, value in AUTOCAST.items()}[broadcast_object_list([dtype])[0]]
+    names = {None: "no", torch.bfloat16: "bf16", torch.float16: "fp16"}
+    return names[broadcast_object_list([dtype])[0]]
 
 
 def _begin(recipe: Recipe, dataset: Dataset, tracks: list[Track]) -> tuple[AdaptedModel, Artifact | None, str]:

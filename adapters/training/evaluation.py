@@ -44,18 +44,15 @@ def _quiet(description: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 @torch.no_grad()
-def track_activations(
-    model: AdaptedModel, states: WindowFeatures, accelerator: Accelerator, index: int, batch_size: int
-) -> dict[str, Activations]:
-    """Activations by head of one track of ``states``, in the precision of the run."""
+def track_activations(model: AdaptedModel, states: WindowFeatures, index: int, batch_size: int) -> dict[str, Activations]:
+    """Activations by head of one track of ``states``, in single precision as in prediction, whatever training computes in."""
     windows, positions = states.windows, states.windows.of_track[index]
     frames = frames_of(model.backbone, windows.tracks[index].info)
     pieces = Pieces(model.reader, model.backbone, windows.run(positions).windows, frames, windows.overlap)
     for first in range(positions.start, positions.stop, batch_size):
         rows = range(first, min(first + batch_size, positions.stop))
-        with accelerator.autocast():
-            context = model.context([state.to(model.device) for state in states(rows)])
-            pieces.add(context, window_activations(model.reader, context), range(len(rows)))
+        context = model.context([state.to(model.device) for state in states(rows)])
+        pieces.add(context, window_activations(model.reader, context), range(len(rows)))
     return pieces.result()
 
 
@@ -73,7 +70,7 @@ def collect_activations(
     for index in range(accelerator.process_index, len(states.windows.tracks), accelerator.num_processes):
         if interruption is not None:
             interruption.check()
-        own, rate = track_activations(model, states, accelerator, index, batch_size), model.backbone.frame_rate
+        own, rate = track_activations(model, states, index, batch_size), model.backbone.frame_rate
         heads = model.reader.heads_by_name
         found.append((index, {name: head.pool(own[name], head.frame_rate(rate)) for name, head in heads.items()}))
         advance(1)

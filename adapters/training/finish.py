@@ -39,6 +39,7 @@ def complete(loop: Loop, resumed: Checkpoint | None) -> Scores:
     if loop.model.backbone.fingerprint() != loop.fingerprint:
         raise RuntimeError("the frozen backbone changed during training")
     loop.model.load_trainable(loop.progress.best_state)
+    loop.refit()
     round_to(loop.model, loop.config.dtype)
     return loop.scores(loop.validation, tune=True)
 

@@ -31,9 +31,6 @@ from etude.adapters.training.objective import Objective
 from etude.adapters.training.reporter import Reporter
 from etude.adapters.training.schedule import warmup_cosine
 
-AUTOCAST = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-"""What accelerate's names for mixed precision stand for."""
-
 
 class Loop:
     """The state of one training run."""
@@ -77,7 +74,7 @@ class Loop:
 
     def frozen(self, windows: WindowSet) -> WindowFeatures:
         """The frozen states of ``windows`` under the run's settings."""
-        source = frozen_states(self.model, self.fingerprint, AUTOCAST[self.accelerator.mixed_precision])
+        source = frozen_states(self.model, self.fingerprint, training=windows is self.train_windows)
         return WindowFeatures(source, windows, self.store, dtype=self.config.store_dtype, say=self.reporter.say)
 
     @property
@@ -128,6 +125,11 @@ class Loop:
         self.model.eval()
         for head in self._heads_of_windows():
             head.fit(self.examples(head, self.train_windows.views))
+
+    def refit(self) -> None:
+        """The same anew, where what is trained has changed the states."""
+        if not self.model.method.leaves_states(self.model.backbone):
+            self.fit()
 
     def _heads_of_windows(self) -> list[Head]:
         return [head for head in self.heads.values() if head.span == "window"]
@@ -291,8 +293,7 @@ class Loop:
         return terms
 
     def _validate(self, epoch: int) -> dict[str, Any]:
-        if not self.model.method.leaves_states(self.model.backbone):
-            self.fit()
+        self.refit()
         scores = self.scores(self.validation, tune=True)
         flat = flatten(scores)
         metric = flat[self.config.metric]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 SMALLEST_DEVIATION = 1e-3
 FOLDS = 5
+FLOOR = 1e-3
 
 Matrix = NDArray[np.float64]
 
@@ -75,11 +76,10 @@ def folds(groups: Sequence[str]) -> NDArray[np.intp]:
     return np.array([fold[name] for name in groups], np.intp)
 
 
-def log_probabilities(logits: NDArray[np.floating], floor: float = 1e-3) -> Matrix:
-    """``[n, classes]`` -> the same shape; none is below ``floor``, so that one expert alone cannot rule a class out."""
+def log_probabilities(logits: NDArray[np.floating]) -> Matrix:
+    """``[n, classes]`` -> the same shape; none is below :data:`FLOOR`, so that one expert alone cannot rule a class out."""
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    with np.errstate(divide="ignore"):
-        found: Matrix = np.log(shifted / shifted.sum(axis=1, keepdims=True) + floor)
+    found: Matrix = np.log(shifted / shifted.sum(axis=1, keepdims=True) + FLOOR)
     return found
 
 

@@ -19,7 +19,7 @@ def judge_notes(
     probabilities of the classes for each of those, ``[sounding, classes]``; what they lack is that of none of them."""
     found = [panel.segment(features[first:last], rate) for first, last in zip(*spans, strict=True)]
     kept = np.array([index for index, segment in enumerate(found) if segment is not None], np.intp)
-    if not panel.experts:
+    if not panel.seated:
         return kept[:0], np.zeros((0, panel.classes))
     segments = [segment for segment in found if segment is not None]
     return kept, np.exp(panel.log_probabilities(segments)) * panel.known(segments)[:, None]

@@ -4,16 +4,19 @@ What is trained by gradient on a few hundred notes of one session learns the ses
 discriminant with a strongly shrunk covariance (:mod:`discriminant`), in closed form, and the vote is the mean of their
 log-probabilities, states and spectrum counting alike. Shrinkage is not chosen on the training session, where the weakest always
 looks best, but fixed; only where the data has groups do folds over groups choose.
+
+A panel may start from an older one of the same classes, its prior, which then votes beside what is fitted to the new segments.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import log_softmax, logsumexp
 from torch import Tensor, nn
 
 from etude.adapters.heads import Context
@@ -25,6 +28,7 @@ from etude.adapters.heads._parts.discriminant import (
     log_probabilities,
     macro_f1,
 )
+from etude.adapters.heads._parts.kernel_ridge import FEATURES, KernelRidge, fit_kernel_ridge, held_out_kernel
 from etude.adapters.heads._parts.reach import Reach
 from etude.adapters.heads._parts.segments import Kind, describe, loudness, sounding
 from etude.adapters.sound.descriptors import BANDS
@@ -37,58 +41,102 @@ WITHIN = 0.01
 """The strongest shrinkage whose score over groups is this close to the best is taken."""
 DEPTHS = (0.5, 0.75)
 """Where the states are read, as a share of the backbone's blocks: the last ones know their pretraining task best."""
-COURSE_HELPS = 0.5
-"""The course of a segment is read as well where that leaves at most this share of the errors of its beginning."""
+HELPS = 0.5
+"""The course of a segment is read as well where that leaves at most this share of the errors of its beginning, and what is not
+linear is asked where it leaves at most this share of those of all others."""
 TEMPERATURES = tuple(round(float(value), 3) for value in np.geomspace(0.1, 4.0, 25))
 MARGINS = {"beginning": 1.5, "spectrum": 2.3}
 """How many times the usual distance from the training notes is near, for the deepest state and for the spectrum: the next
 recording of the same instrument lies within both, some other instruments beyond the first, noise beyond the second."""
 KINDS: tuple[Kind, ...] = ("beginning", "course")
 """How states may be read."""
+PRIOR_SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)
+"""Of the vote, that a prior may have. What judges held-out segments best is taken, of equal ones the first."""
+EVEN = 0.5
+"""The share where nothing can be held out."""
 
-Expert = tuple[str, Kind]
+Expert = tuple[str, str]
+"""What it reads, and how."""
+KERNEL: Expert = ("all", "kernel")
+"""The one that reads what all others do."""
 Segment = dict[Expert, NDArray[np.float32]]
 """What each expert reads of a segment."""
 
 
 class Panel(nn.Module):
-    """``statistics`` are what :meth:`fit` returned, empty before; ``classes`` are told apart.
+    """``statistics`` are what :meth:`fit` left there, empty before; ``classes`` are told apart.
 
-    Its tensors are in the state of a head like others, but no gradient reaches them.
+    Its tensors are in the state of a head like others, but no gradient reaches them. There are always those of all experts,
+    those of experts that are not asked being 0: another fit may ask others, and the state of a head must still fit it.
     """
 
     def __init__(self, statistics: Mapping[str, Any], classes: int, hidden: int, blocks: int) -> None:
         super().__init__()
-        self.classes, self.hidden = classes, hidden
+        self.classes, self.hidden, self.blocks = classes, hidden, blocks
         self.layers = tuple(sorted({round(share * blocks) for share in DEPTHS}))
         """The states it reads."""
         widths = {"beginning": hidden, "spectrum": 5 * BANDS}
-        self.reach = Reach(MARGINS, widths, classes, statistics.get("reach", None if statistics else {}))
+        self.reach = Reach(MARGINS, widths, classes, statistics.get("reach", None if "kinds" in statistics else {}))
         self.statistics = dict(statistics)
-        self.experts: tuple[Expert, ...] = ()
         self._tensors = nn.ParameterDict()
-        if statistics:
-            self._seat(tuple(statistics["kinds"]))
+        for expert in self._all(KINDS):
+            self._seat(expert, self._width(expert), self._width(expert))
+        self._seat(KERNEL, sum(map(self._width, self._all(KINDS))), FEATURES)
+        self.prior: Panel | None = None
+        """The older panel, whose statistics are among this one's."""
+        if "prior" in statistics:
+            self.prior = Panel(statistics["prior"], classes, hidden, blocks)
 
-    def _seat(self, kinds: Sequence[Kind]) -> None:
-        self.experts = self._all(kinds)
-        self._tensors = nn.ParameterDict()
-        for source, kind in self.experts:
-            width = (5 * BANDS) if source == SPECTRUM else self.hidden * (4 if kind == "course" else 1)
-            shapes = {"mean": (width,), "scale": (width,), "weights": (width, self.classes), "bias": (self.classes,)}
-            for name, shape in shapes.items():
-                self._tensors[f"{source}_{kind}_{name}"] = nn.Parameter(torch.zeros(shape), requires_grad=False)
+    def _width(self, expert: Expert) -> int:
+        source, kind = expert
+        return 5 * BANDS if source == SPECTRUM else self.hidden * (4 if kind == "course" else 1)
+
+    def _seat(self, expert: Expert, width: int, features: int) -> None:
+        shapes = {"mean": (width,), "scale": (width,), "weights": (features, self.classes), "bias": (self.classes,)}
+        for name, shape in shapes.items():
+            self._tensors["_".join((*expert, name))] = nn.Parameter(torch.zeros(shape), requires_grad=False)
+
+    def start_from(self, statistics: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        """Let an older panel of the same classes vote from the next :meth:`fit` on, and alone until then."""
+        self.prior = Panel(statistics, self.classes, self.hidden, self.blocks)
+        self.prior.load_state_dict(tensors)
+        self.statistics["prior"] = self.prior.statistics
+
+    @property
+    def seated(self) -> bool:
+        """Whether anyone can judge."""
+        return bool(self.experts) or (self.prior is not None and self.prior.seated)
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """How it reads states; none before it has learned."""
+        return tuple(self.statistics.get("kinds", ()))
+
+    @property
+    def asked(self) -> tuple[Kind, ...]:
+        """How it and the older panel read states."""
+        own = KINDS if self.statistics.get("kernel") else self.kinds
+        return tuple(dict.fromkeys((*own, *(self.prior.asked if self.prior else ()))))
+
+    @property
+    def experts(self) -> tuple[Expert, ...]:
+        """Those that vote."""
+        return self._all(self.kinds) if self.kinds else ()
 
     def _all(self, kinds: Sequence[Kind]) -> tuple[Expert, ...]:
         return (*((str(layer), kind) for kind in kinds for layer in self.layers), (SPECTRUM, "spectrum"))
 
     def features(self, context: Context) -> Tensor:
-        """What frames must be kept of, ``[batch, frames, states * hidden + bands]``."""
+        """What frames must be kept of, ``[batch, frames, states * hidden + bands]``.
+
+        Each frame of a state is normalised by itself, which takes off what a room or a microphone adds to all of them.
+        """
         states = [nn.functional.layer_norm(context.states[layer].float(), (self.hidden,)) for layer in self.layers]
         return torch.cat([*states, context.heard[SPECTRUM]], dim=-1)
 
-    def segment(self, features: NDArray[np.floating[Any]], rate: float) -> Segment | None:
-        """:meth:`features` of some frames ``[frames, ...]`` -> what the experts read; ``None`` where nothing sounds."""
+    def segment(self, features: NDArray[np.floating[Any]], rate: float, kinds: Sequence[Kind] = ()) -> Segment | None:
+        """:meth:`features` of some frames ``[frames, ...]`` -> what the experts of ``kinds`` read; ``None`` where nothing
+        sounds. :meth:`fit` needs all kinds, :meth:`log_probabilities` those of :attr:`asked`."""
         level = loudness(features[:, -BANDS:])
         if (heard := sounding(level)) is None:
             return None
@@ -96,7 +144,9 @@ class Panel(nn.Module):
         own, level = features[first:last].astype(np.float32), level[first:last]
         parts = {str(layer): own[:, i * self.hidden : (i + 1) * self.hidden] for i, layer in enumerate(self.layers)}
         parts[SPECTRUM] = own[:, -BANDS:]
-        return {expert: describe(expert[1], parts[expert[0]], level, rate) for expert in self.experts or self._all(KINDS)}
+        return {
+            expert: describe(cast(Kind, expert[1]), parts[expert[0]], level, rate) for expert in self._all(kinds or self.asked)
+        }
 
     def fit(
         self, segments: Sequence[Segment], classes: NDArray[np.intp], recordings: Sequence[str], groups: Sequence[str]
@@ -107,52 +157,112 @@ class Panel(nn.Module):
         inputs = {expert: np.stack([segment[expert] for segment in segments]) for expert in self._all(KINDS)}
         judged = {expert: held_out(values, classes, fold, self.classes, SHRINKAGE) for expert, values in inputs.items()}
         scores = {kind: self._score(judged, (kind,), classes) for kind in KINDS}
-        kinds = KINDS if 1 - scores["course"] <= COURSE_HELPS * (1 - scores["beginning"]) else KINDS[:1]
+        kinds = KINDS if 1 - scores["course"] <= HELPS * (1 - scores["beginning"]) else KINDS[:1]
         shrinkage = SHRINKAGE
         if grouped:
             tried = {value: self._held_out_score(inputs, classes, fold, kinds, value) for value in SHRINKAGES}
             shrinkage = max(value for value, score in tried.items() if score >= max(tried.values()) - WITHIN)
-        self._seat(kinds)
-        for expert in self.experts:
+        for tensor in self._tensors.values():
+            tensor.zero_()
+        for expert in self._all(kinds):
             self._store(expert, Scatter(inputs[expert], classes, self.classes).discriminant(shrinkage))
-        votes = self._vote({expert: judged[expert] for expert in self.experts})
-        found = votes.argmax(axis=1)
+        judged = {expert: judged[expert] for expert in self._all(kinds)}
+        every = np.hstack([inputs[expert] for expert in self._all(KINDS)])
+        kernel = held_out_kernel(every, classes, fold, self.classes)
+        errors = [1 - macro_f1(classes, own.argmax(axis=1), self.classes) for own in (kernel, self._vote(judged))]
+        if helps := errors[0] <= HELPS * errors[1]:
+            self._store(KERNEL, fit_kernel_ridge(every, classes, self.classes))
+            judged[KERNEL] = kernel
+        votes = self._vote(judged)
         self.statistics = {
             "kinds": list(kinds),
+            "kernel": bool(helps),
             "shrinkage": shrinkage,
             "temperature": _temperature(votes, classes),
-            "cross_validated": round(macro_f1(classes, found, self.classes), 4),
         }
         self.reach.fit({kind: inputs[expert] for kind, expert in self._reaching().items()}, classes, fold)
         self.statistics["reach"] = self.reach.statistics
+        if self.prior is not None:
+            self._weigh(self.prior, segments, votes, classes, apart=len(np.unique(fold)) > 1)
+            votes = self._joined(votes, self.prior.log_probabilities(segments))
+        self.statistics["cross_validated"] = round(macro_f1(classes, votes.argmax(axis=1), self.classes), 4)
+
+    def _weigh(
+        self, prior: Panel, segments: Sequence[Segment], votes: NDArray[np.float64], classes: NDArray[np.intp], *, apart: bool
+    ) -> None:
+        """Choose the share of ``prior`` beside ``votes`` on ``segments``, made without these if they are ``apart``."""
+        known = prior.log_probabilities(segments)
+        lacking = np.flatnonzero(np.bincount(classes, minlength=self.classes) == 0).tolist()
+        self.statistics |= {
+            "prior": prior.statistics,
+            "prior_temperature": _temperature(known, classes),
+            "lacking": lacking,
+        }
+        tried = {}
+        for share in PRIOR_SHARES:
+            self.statistics["prior_share"] = share
+            tried[share] = macro_f1(classes, self._joined(votes, known).argmax(axis=1), self.classes)
+        self.statistics["prior_share"] = max(tried, key=lambda share: tried[share]) if apart else EVEN
 
     def log_probabilities(self, segments: Sequence[Segment]) -> NDArray[np.float64]:
         """Of the classes, ``[n, classes]``, calibrated on held-out examples."""
-        if not segments or not self.experts:
+        if not segments or not self.seated:
             return np.zeros((0, self.classes))
+        known = None if self.prior is None else self.prior.log_probabilities(segments)
+        if known is not None and not self.experts:
+            return known
         logits = {
             expert: self._expert(expert).logits(np.stack([segment[expert] for segment in segments])) for expert in self.experts
         }
-        votes = self._vote({expert: log_probabilities(own) for expert, own in logits.items()})
-        return log_probabilities(votes / self.statistics["temperature"], floor=0.0)
+        judged = {expert: log_probabilities(own) for expert, own in logits.items()}
+        if self.statistics.get("kernel"):
+            every = np.hstack([np.stack([segment[expert] for segment in segments]) for expert in self._all(KINDS)])
+            judged[KERNEL] = KernelRidge(*self._stored(KERNEL)).log_probabilities(every)
+        votes = self._vote(judged)
+        if known is not None:
+            return self._joined(votes, known)
+        return _calibrated(votes, self.statistics["temperature"])
+
+    def _joined(self, votes: NDArray[np.float64], known: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Log-probabilities by own ``votes`` and by what the prior says, ``known``: their mean by the share of the prior.
+
+        Of classes that no new segment had, only the prior says something.
+        """
+        share, lacking = self.statistics["prior_share"], self.statistics["lacking"]
+        known = _calibrated(known, self.statistics["prior_temperature"])
+        seen = np.setdiff1d(np.arange(self.classes), lacking)
+        own = known.copy()
+        among = logsumexp(known[:, seen], axis=1, keepdims=True)
+        own[:, seen] = _calibrated(votes[:, seen], self.statistics["temperature"]) + among
+        return _calibrated(share * known + (1 - share) * own, 1.0)
 
     def known(self, segments: Sequence[Segment]) -> NDArray[np.float64]:
-        """See :meth:`Reach.known`, ``[n]``."""
-        if not segments:
-            return np.ones(0)
-        return self.reach.known(
-            {kind: np.stack([segment[expert] for segment in segments]) for kind, expert in self._reaching().items()}
-        )
+        """See :meth:`Reach.known`, ``[n]``; of a prior, what is near its examples is known as well."""
+        if not segments or not self.seated:
+            return np.ones(len(segments))
+        near = [] if self.prior is None else [self.prior.known(segments)]
+        if self.experts:
+            read = {kind: np.stack([segment[expert] for segment in segments]) for kind, expert in self._reaching().items()}
+            near.append(self.reach.known(read))
+        found: NDArray[np.float64] = np.max(near, axis=0)
+        return found
+
+    @property
+    def tells_unknown(self) -> bool:
+        """Whether :meth:`known` says anything: not of panels that were made before it was learned."""
+        asked = [panel for panel in (self, self.prior) if panel is not None and panel.experts]
+        return bool(asked) and all(panel.reach.statistics for panel in asked)
 
     def _reaching(self) -> dict[str, Expert]:
         """What the distances are measured in: the deepest state, and the spectrum."""
         return {"beginning": (str(self.layers[-1]), "beginning"), "spectrum": (SPECTRUM, "spectrum")}
 
     def _vote(self, judged: Mapping[Expert, NDArray[np.float64]]) -> NDArray[np.float64]:
-        """The mean over the experts on states, and the one on the spectrum: two voices."""
-        states = [own for (source, _), own in judged.items() if source != SPECTRUM]
-        spectrum = [own for (source, _), own in judged.items() if source == SPECTRUM]
-        voices = [np.mean(own, axis=0) for own in (states, spectrum) if own]
+        """The mean over the linear experts on states, and the one on the spectrum; what is not linear counts as both."""
+        states = [own for (source, _), own in judged.items() if source not in (SPECTRUM, KERNEL[0])]
+        voices = [np.mean(states, axis=0), judged[SPECTRUM, "spectrum"]]
+        if KERNEL in judged:
+            voices.append(2 * judged[KERNEL])
         found: NDArray[np.float64] = np.sum(voices, axis=0)
         return found
 
@@ -172,17 +282,27 @@ class Panel(nn.Module):
         judged = {expert: held_out(inputs[expert], classes, fold, self.classes, shrinkage) for expert in self._all(kinds)}
         return macro_f1(classes, self._vote(judged).argmax(axis=1), self.classes)
 
-    def _store(self, expert: Expert, found: Discriminant) -> None:
+    def _store(self, expert: Expert, found: Discriminant | KernelRidge) -> None:
         for name in ("mean", "scale", "weights", "bias"):
             self._tensors["_".join((*expert, name))].copy_(torch.from_numpy(getattr(found, name)))
 
     def _expert(self, expert: Expert) -> Discriminant:
-        own = (self._tensors["_".join((*expert, name))].double().cpu().numpy() for name in ("mean", "scale", "weights", "bias"))
-        return Discriminant(*own)
+        return Discriminant(*self._stored(expert))
+
+    def _stored(self, expert: Expert) -> list[NDArray[np.float64]]:
+        return [
+            self._tensors["_".join((*expert, name))].double().cpu().numpy() for name in ("mean", "scale", "weights", "bias")
+        ]
+
+
+def _calibrated(votes: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
+    """``[n, classes]`` -> log-probabilities."""
+    found: NDArray[np.float64] = log_softmax(votes / temperature, axis=1)
+    return found
 
 
 def _temperature(votes: NDArray[np.float64], classes: NDArray[np.intp]) -> float:
     """What votes on held-out examples are divided by to be log-probabilities: the likeliest (Guo et al., ICML 2017)."""
     rows = np.arange(len(classes))
-    losses = {value: -log_probabilities(votes / value, floor=0.0)[rows, classes].mean() for value in TEMPERATURES}
+    losses = {value: -_calibrated(votes, value)[rows, classes].mean() for value in TEMPERATURES}
     return min(losses, key=lambda value: losses[value])

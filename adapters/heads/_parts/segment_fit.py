@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from etude.adapters.heads import Example
-from etude.adapters.heads._parts.panel import Panel, Segment
+from etude.adapters.heads._parts.panel import KINDS, Panel, Segment
 
 JITTER = 3
 """Frames by which the borders of a training note are moved at most: found ones are never quite the annotated ones."""
@@ -40,7 +40,7 @@ def _fit(panel: Panel, examples: Iterable[Example], rate: float, places: Places)
     for number, example in enumerate(examples):
         features = panel.features(example.context).float().cpu().numpy()
         for row, first, last, label in places(example, number):
-            if (segment := panel.segment(features[row, first:last], rate)) is not None:
+            if (segment := panel.segment(features[row, first:last], rate, KINDS)) is not None:
                 segments.append(segment)
                 classes.append(label)
                 recordings.append(example.recordings[row])
@@ -52,14 +52,17 @@ def _fit(panel: Panel, examples: Iterable[Example], rate: float, places: Places)
 
 
 def _notes(example: Example, seed: int) -> Iterator[Place]:
-    """Each note with a class as it is annotated, and with its borders moved a little."""
+    """Each note with a class as it is annotated, and with its borders moved a little.
+
+    What is left of a note behind one that has interrupted it is no note: it has no beginning.
+    """
     generator = np.random.default_rng(seed)
     numbers, labels = (example.targets[name][..., 0].cpu().numpy().astype(int) for name in ("note", "note_class"))
     for row, own in enumerate(numbers):
         edges = np.flatnonzero(np.diff(np.concatenate([[0], own, [0]]))).tolist()
         for first, last in pairwise(edges):
             label = int(labels[row, first]) - 1
-            if own[first] == 0 or label < 0:
+            if own[first] == 0 or label < 0 or own[first] in own[:first]:
                 continue
             yield row, first, last, label
             moved = generator.integers(-JITTER, JITTER + 1, 2).tolist()

@@ -1,8 +1,8 @@
 """A stretch of sound, a note or a clip, as a few vectors: how its frames are spread, and what its beginning is like.
 
-Each frame of a state is normalised by itself, which takes off what a room or a microphone adds to all of them, and counts by
-its loudness, so that silence and tails count for nothing. The beginning is described by itself: most techniques are heard in
-the first third of a second, and what follows differs between two recordings more than between two techniques.
+Each frame counts by its loudness, so that silence and tails count for nothing. The beginning is described by itself: most
+techniques are heard in the first third of a second, and what follows differs between two recordings more than between two
+techniques.
 """
 
 from __future__ import annotations
@@ -26,14 +26,6 @@ SILENCE = -15.0
 """Loudness, natural logarithm of power, that nothing audible stays below: some 65 dB under a full-scale sine."""
 
 Frames = NDArray[np.float32]
-
-
-def normalised(states: NDArray[np.floating[Any]]) -> Frames:
-    """Each frame of ``[frames, hidden]`` with mean 0 and deviation 1."""
-    frames = states.astype(np.float32)
-    centred = frames - frames.mean(axis=-1, keepdims=True)
-    found: Frames = centred / (centred.std(axis=-1, keepdims=True) + np.float32(1e-5))
-    return found
 
 
 def loudness(log_mel: NDArray[np.floating[Any]]) -> NDArray[np.float64]:

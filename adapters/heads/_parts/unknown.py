@@ -11,7 +11,7 @@ from etude.adapters.heads._parts.reach import UNKNOWN
 
 def check_tells_unknown(panel: Panel | None, labels: Sequence[str]) -> None:
     """Raise :class:`UserError` where a head of these ``labels`` cannot, or must not, call anything unknown."""
-    if panel is None or not panel.reach.statistics:
+    if panel is None or not panel.tells_unknown:
         fix = "train it again, with notes or clips judged as a whole (judge: notes, size: panel)"
         raise UserError("does not know what is unlike its training data", fix=fix)
     if UNKNOWN in labels:
