@@ -16,6 +16,7 @@ from etude.adapters.annotations import Annotation
 from etude.adapters.errors import Problem, UserError
 from etude.adapters.formats import export, format_of
 from etude.adapters.heads import Activations
+from etude.adapters.heads._parts.reach import UNKNOWN
 from etude.adapters.inference.bulk import Prediction
 from etude.adapters.inference.confident import confident
 from etude.adapters.inference.session import Session
@@ -88,10 +89,10 @@ class Outputs:
         )
 
     def start(
-        self, adapters: Sequence[Path], weights: str | None, device: str | None, compile: bool
+        self, adapters: Sequence[Path], weights: str | None, device: str | None, compile: bool, unknown: bool
     ) -> Callable[[Recording], Done]:
         """What writes the results of a recording. Raises :class:`UserError` for adapters that cannot be loaded."""
-        return partial(self.write, Session(*adapters, weights=weights, device=device, compile=compile))
+        return partial(self.write, Session(*adapters, weights=weights, device=device, compile=compile, unknown=unknown))
 
     def write(self, session: Session, recording: Recording) -> Done:
         """Predict ``recording`` and write what was found. Raises :class:`UserError` for unreadable audio."""
@@ -142,7 +143,7 @@ class Outputs:
             return []
         finder = self.adapters[adapter]
         file = Path(recording.name).with_name(recording.path.name)
-        named = dict.fromkeys(map(_folder_name, (*finder.labels, NOTHING) if labels is None else labels))
+        named = dict.fromkeys(map(_folder_name, (*finder.labels, UNKNOWN, NOTHING) if labels is None else labels))
         return [self.sort_into / finder.folder / folder / file for folder in named]
 
 

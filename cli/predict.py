@@ -37,6 +37,9 @@ def predict(
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("."),
     min_confidence: Annotated[float, typer.Option(help="Leave out what is found with less confidence, from 0 to 1.")] = 0.0,
+    unknown: Annotated[
+        bool, typer.Option("--unknown", help="Call 'unknown' what is unlike everything that the adapter was trained on.")
+    ] = False,
     plot: Annotated[bool, typer.Option("--plot", help="Also draw what was found over the spectrogram (PNG).")] = False,
     activations: Annotated[
         bool, typer.Option("--activations", help="Also write what the heads say of each frame (NPZ).")
@@ -94,7 +97,7 @@ def predict(
     if plot:
         tell_undrawable([*(lane for finder in found.values() for lane in finder.lanes), *(one.path.stem for one in chosen)])
     with progress("loading the adapter", 1):
-        start = partial(outputs.start, paths, weights, device, compile)
+        start = partial(outputs.start, paths, weights, device, compile, unknown)
         results = each(start, chosen, jobs, lambda one, problems: Done(one.path, problems=problems))
     ledger.begin(files, force=force)
     with progress("predicting", len(chosen)) as advance, closing(results):

@@ -16,6 +16,7 @@ from etude.adapters.annotations import Annotation, Layer
 from etude.adapters.backbones import Backbone
 from etude.adapters.config import StrictModel
 from etude.adapters.datasets import Track
+from etude.adapters.errors import UserError
 from etude.adapters.sound.audio import read_window
 
 Activations = dict[str, NDArray[np.floating[Any]]]
@@ -164,6 +165,11 @@ class Head(nn.Module, ABC):
 
         ``frozen`` says that no method changes the states that it will read.
         """
+
+    def name_unknown(self) -> None:
+        """Let :meth:`decode` call ``unknown`` what is unlike everything in training. Raises :class:`UserError` where it cannot
+        tell, or has a class of that name."""
+        raise UserError("does not know what is unlike its training data", fix="leave this adapter out, or do without")
 
     def calibrate(self, examples: Iterable[Example]) -> None:
         """See the training windows, unaugmented, before the first step.

@@ -15,15 +15,18 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from etude.adapters.annotations import Annotation
+from etude.adapters.annotations import Annotation, Layer
+from etude.adapters.annotations.tags import Tag
 from etude.adapters.backbones import Backbone
-from etude.adapters.heads import Context, Example, HeadConfig
+from etude.adapters.heads import Activations, Context, Example, HeadConfig
 from etude.adapters.heads._parts.clip_head import ClipConfig, ClipHead
 from etude.adapters.heads._parts.dropout import Dropout
 from etude.adapters.heads._parts.frame_context import FrameContext
 from etude.adapters.heads._parts.panel import SPECTRUM, Panel
+from etude.adapters.heads._parts.reach import UNKNOWN, is_unknown
 from etude.adapters.heads._parts.segment_fit import fit_clips
 from etude.adapters.heads._parts.statistics_pooling import StatisticsPooling
+from etude.adapters.heads._parts.unknown import check_tells_unknown
 
 
 class TagsConfig(ClipConfig):
@@ -63,6 +66,7 @@ class Tags(ClipHead):
     def __init__(self, config: TagsConfig, labels: Sequence[str], hidden_size: int, statistics: Mapping[str, Any]) -> None:
         super().__init__(config, labels, hidden_size, statistics)
         self.panel: Panel | None = None
+        self._names_unknown = False
         if self.learned_at_once:
             return
         first: list[nn.Module] = [FrameContext(hidden_size, config.context)] if config.context else []
@@ -99,6 +103,11 @@ class Tags(ClipHead):
             self._rate = backbone.frame_rate
             self.panel = Panel(self.statistics["panel"], len(self.labels), backbone.hidden_size, backbone.num_blocks)
 
+    def name_unknown(self) -> None:
+        """See :class:`Head`."""
+        check_tells_unknown(self.panel, self.labels)
+        self._names_unknown = True
+
     @property
     def reads(self) -> tuple[int, ...]:
         """See :class:`Head`."""
@@ -128,6 +137,22 @@ class Tags(ClipHead):
     def loss(self, logits: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """See :class:`ClipHead`; nothing for a panel, which no step trains."""
         return super().loss(logits, targets) if self.panel is None else {}
+
+    def pool(self, activations: Activations, rate: float) -> Activations:
+        """See :class:`ClipHead`; the probabilities of a panel may be less than 1 in all, the rest is that of no class.
+
+        Whether it may be none of them is judged of the clip as a whole, since it begins as those do that were learned.
+        """
+        found = super().pool(activations, rate)
+        if self.panel is not None and (whole := self.panel.segment(activations["tags"], rate)) is not None:
+            found["tags"] = (found["tags"] * self.panel.known([whole])).astype(np.float32)
+        return found
+
+    def decode(self, activations: Activations, rate: float) -> Layer:
+        """See :class:`ClipHead`."""
+        if self._names_unknown and is_unknown(activations["tags"])[0]:
+            return Layer((Tag(UNKNOWN),))
+        return super().decode(activations, rate)
 
     def _judged(self, frames: NDArray[np.floating[Any]], rate: float) -> NDArray[np.floating[Any]]:
         if self.panel is None:

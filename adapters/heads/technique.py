@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -35,9 +36,11 @@ from etude.adapters.heads._parts.note_judge import judge_notes
 from etude.adapters.heads._parts.note_pitches import SALIENCE, with_heard_pitches
 from etude.adapters.heads._parts.note_rolls import activity_rolls, note_rolls
 from etude.adapters.heads._parts.panel import SPECTRUM, Panel
+from etude.adapters.heads._parts.reach import UNKNOWN, is_unknown
 from etude.adapters.heads._parts.segment_fit import fit_notes
 from etude.adapters.heads._parts.technique_config import TechniqueConfig
 from etude.adapters.heads._parts.tuning import DEFAULT, tune_thresholds
+from etude.adapters.heads._parts.unknown import check_tells_unknown
 
 
 class Refiner(nn.Module):
@@ -71,6 +74,7 @@ class Technique(Head):
         self.class_weights: Tensor
         self.register_buffer("class_weights", torch.tensor(statistics["class_weights"]), persistent=False)
         self.panel: Panel | None = None
+        self._names_unknown = False
         notes = "panel" in statistics
         self.roll = "activity" if notes else "technique"
         """The output that the rows of the plane are."""
@@ -93,6 +97,11 @@ class Technique(Head):
         if self.roll == "activity":
             self.rate_of_frames = backbone.frame_rate
             self.panel = Panel(self.statistics["panel"], len(self.labels), backbone.hidden_size, backbone.num_blocks)
+
+    def name_unknown(self) -> None:
+        """See :class:`Head`."""
+        check_tells_unknown(self.panel, self.labels)
+        self._names_unknown = True
 
     @property
     def reads(self) -> tuple[int, ...]:
@@ -228,7 +237,11 @@ class Technique(Head):
         classes = probabilities.argmax(axis=1)
         spans = Spans(starts[kept], stops[kept], classes)
         confidences = probabilities[np.arange(len(classes)), classes]
-        return self._notes(spans, confidences, activations, rate)
+        layer = self._notes(spans, confidences, activations, rate)
+        if not self._names_unknown:
+            return layer
+        pairs = zip(layer, is_unknown(probabilities), strict=True)
+        return Layer(tuple(replace(note, technique=UNKNOWN, confidence=None) if own else note for note, own in pairs))
 
     def _decode(self, activations: Activations, rate: float, decoder: Decoder, thresholds: Mapping[str, Any]) -> Layer:
         onset = activations["onset"][:, 0] if self.config.onset else None

@@ -34,27 +34,30 @@ def predict_files(
     compile: bool = False,
     jobs: int = 1,
     min_confidence: float = 0.0,
+    unknown: bool = False,
 ) -> Iterator[Prediction]:
     """Annotate ``recordings`` in their order, with an adapter or with all adapters of a session.
 
     A generator: one recording is computed when the next prediction is asked for, so memory does not grow with their number. A
     recording that cannot be read, or with which anything else goes wrong, does not stop the others. ``jobs`` processes, each
     with a session of its own, work ahead: that is faster for many short recordings on a CPU. Records whose confidence is below
-    ``min_confidence`` are left out, those without confidence stay. Raises :class:`UserError` for an adapter that cannot be
-    loaded, as :class:`Session` does, to which ``weights``, ``device`` and ``compile`` go, for a session that several processes
-    would have to share, and for a ``min_confidence`` that is no probability.
+    ``min_confidence`` are left out, those without confidence stay. ``weights``, ``device``, ``compile`` and ``unknown`` go to
+    :class:`Session`. Raises :class:`UserError` for an adapter that cannot be loaded, as that does, for a session that several
+    processes would have to share, and for a ``min_confidence`` that is no probability.
     """
     if isinstance(adapter, Session) and jobs > 1:
         raise UserError("a session cannot be shared by processes", where="jobs", fix="give the adapter's folder")
     check_least(min_confidence, "min_confidence")
-    start = partial(_start, adapter, weights, device, compile, min_confidence)
+    start = partial(_start, adapter, weights, device, compile, unknown, min_confidence)
     return each(start, map(Path, recordings), jobs, _failed)
 
 
 def _start(
-    adapter: str | Path | Session, weights: str | None, device: str | None, compile: bool, least: float
+    adapter: str | Path | Session, weights: str | None, device: str | None, compile: bool, unknown: bool, least: float
 ) -> Callable[[Path], Prediction]:
-    session = adapter if isinstance(adapter, Session) else Session(adapter, weights=weights, device=device, compile=compile)
+    if not isinstance(adapter, Session):
+        adapter = Session(adapter, weights=weights, device=device, compile=compile, unknown=unknown)
+    session = adapter
 
     def predict(path: Path) -> Prediction:
         found = {name: confident(annotation, least) for name, annotation in session.all(path).items()}

@@ -42,10 +42,13 @@ class Session:
     takes a while, switching does not. ``rows`` windows are computed at a time: more are faster on a GPU, fewer take
     less memory.
 
+    With ``unknown``, what is unlike everything in training is called ``unknown``, and has no confidence.
+
     Any number of threads may call one session: each gets what it would get alone. They share the current adapter, so threads
     that use different ones name them in the call.
 
-    Raises :class:`UserError` for a damaged artifact, another backbone, or a device that this machine lacks.
+    Raises :class:`UserError` for a damaged artifact, another backbone, a device that this machine lacks, or with ``unknown`` an
+    adapter that cannot tell.
     """
 
     def __init__(
@@ -56,10 +59,11 @@ class Session:
         device: str | None = None,
         compile: bool = False,
         rows: int = ROWS,
+        unknown: bool = False,
     ) -> None:
         if rows < 1:
             raise UserError(f"{rows} windows at a time are too few", where="rows", fix=f"use 1 or more, {ROWS} by default")
-        self.device = find_device(device)
+        self.device, self._names_unknown = find_device(device), unknown
         first, *others = (artifact.load(Path(path)) for path in (adapter, *more))
         self.backbone = build_backbone(trained_recipe(first, weights).backbone)
         artifact.check_backbone(first, self.backbone)
@@ -196,6 +200,8 @@ class Session:
             recipe = trained_recipe(loaded)
             self._check_same_backbone(loaded, recipe)
             adapter = LoadedAdapter(name, loaded, recipe, self.backbone).to(self.device)
+            if self._names_unknown:
+                adapter.name_unknown()
             self._bank.add(adapter.key, adapter.updates)
             self._adapters = {**self._adapters, name: adapter}
         return name

@@ -8,6 +8,7 @@ from itertools import count
 from etude.adapters.annotations import Annotation, Layer, merged
 from etude.adapters.artifact import Artifact
 from etude.adapters.backbones import Backbone
+from etude.adapters.errors import Problem, UserError
 from etude.adapters.heads import Activations
 from etude.adapters.model.build import build_heads, build_method, mixed_layers
 from etude.adapters.model.reader import Reader, copy_tensors
@@ -44,6 +45,18 @@ class LoadedAdapter(Reader):
         self.trunk_layers = frozenset(layer for layer in self.read if layer <= self.start) | {self.start} | self.behind
         """The states it needs of the trunk."""
         self.eval()
+
+    def name_unknown(self) -> None:
+        """See :meth:`Head.name_unknown`; raises :class:`UserError` for the heads that cannot."""
+        problems = []
+        for name, head in self.heads_by_name.items():
+            try:
+                head.name_unknown()
+            except UserError as error:
+                where = str(self.artifact.folder)
+                problems += [Problem(f"the head '{name}' {one.what}", where, one.fix) for one in error.problems]
+        if problems:
+            raise UserError(problems)
 
     def decode(self, activations: Mapping[str, Activations], rate: float) -> Annotation:
         """Activations of a whole recording by head, the backbone's frames at ``rate`` Hz -> what all heads find."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from etude.adapters.annotations.notes import Note
 from etude.adapters.errors import UserError, nearest
+from etude.adapters.heads._parts.reach import UNKNOWN
 
 Decoder = Literal["rising_edges", "onset_confirmed", "fusion"]
 Probabilities = NDArray[np.floating[Any]]
@@ -109,12 +110,11 @@ def render(notes: Iterable[Note], labels: Sequence[str], frames: int, rate: floa
 
 
 def class_indices(notes: Iterable[Note], labels: Sequence[str]) -> NDArray[np.intp]:
-    """The class of each note ``[notes]``, -1 where the technique is not annotated.
+    """The class of each note ``[notes]``, -1 where the technique is not annotated, or unknown.
 
     Raises :class:`UserError` for a technique that is not in ``labels``.
     """
-    index: dict[str | None, int] = {label: i for i, label in enumerate(labels)}
-    index[None] = -1
+    index: dict[str | None, int] = {None: -1, UNKNOWN: -1, **{label: i for i, label in enumerate(labels)}}
     try:
         return np.array([index[note.technique] for note in notes], np.intp)
     except KeyError as error:

@@ -29,6 +29,7 @@ from etude.adapters.heads._parts.discriminant import (
     macro_f1,
 )
 from etude.adapters.heads._parts.kernel_ridge import FEATURES, KernelRidge, fit_kernel_ridge, held_out_kernel
+from etude.adapters.heads._parts.reach import Reach
 from etude.adapters.heads._parts.segments import Kind, describe, loudness, sounding
 from etude.adapters.sound.descriptors import BANDS
 
@@ -44,6 +45,9 @@ HELPS = 0.5
 """The course of a segment is read as well where that leaves at most this share of the errors of its beginning, and what is not
 linear is asked where it leaves at most this share of those of all others."""
 TEMPERATURES = tuple(round(float(value), 3) for value in np.geomspace(0.1, 4.0, 25))
+MARGINS = {"beginning": 1.5, "spectrum": 2.3}
+"""How many times the usual distance from the training notes is near, for the deepest state and for the spectrum: the next
+recording of the same instrument lies within both, some other instruments beyond the first, noise beyond the second."""
 KINDS: tuple[Kind, ...] = ("beginning", "course")
 """How states may be read."""
 PRIOR_SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)
@@ -71,6 +75,8 @@ class Panel(nn.Module):
         self.classes, self.hidden, self.blocks = classes, hidden, blocks
         self.layers = tuple(sorted({round(share * blocks) for share in DEPTHS}))
         """The states it reads."""
+        widths = {"beginning": hidden, "spectrum": 5 * BANDS}
+        self.reach = Reach(MARGINS, widths, classes, statistics.get("reach", None if "kinds" in statistics else {}))
         self.statistics = dict(statistics)
         self._tensors = nn.ParameterDict()
         for expert in self._all(KINDS):
@@ -174,6 +180,8 @@ class Panel(nn.Module):
             "shrinkage": shrinkage,
             "temperature": _temperature(votes, classes),
         }
+        self.reach.fit({kind: inputs[expert] for kind, expert in self._reaching().items()}, classes, fold)
+        self.statistics["reach"] = self.reach.statistics
         if self.prior is not None:
             self._weigh(self.prior, segments, votes, classes, apart=len(np.unique(fold)) > 1)
             votes = self._joined(votes, self.prior.log_probabilities(segments))
@@ -227,6 +235,27 @@ class Panel(nn.Module):
         among = logsumexp(known[:, seen], axis=1, keepdims=True)
         own[:, seen] = _calibrated(votes[:, seen], self.statistics["temperature"]) + among
         return _calibrated(share * known + (1 - share) * own, 1.0)
+
+    def known(self, segments: Sequence[Segment]) -> NDArray[np.float64]:
+        """See :meth:`Reach.known`, ``[n]``; of a prior, what is near its examples is known as well."""
+        if not segments or not self.seated:
+            return np.ones(len(segments))
+        near = [] if self.prior is None else [self.prior.known(segments)]
+        if self.experts:
+            read = {kind: np.stack([segment[expert] for segment in segments]) for kind, expert in self._reaching().items()}
+            near.append(self.reach.known(read))
+        found: NDArray[np.float64] = np.max(near, axis=0)
+        return found
+
+    @property
+    def tells_unknown(self) -> bool:
+        """Whether :meth:`known` says anything: not of panels that were made before it was learned."""
+        asked = [panel for panel in (self, self.prior) if panel is not None and panel.experts]
+        return bool(asked) and all(panel.reach.statistics for panel in asked)
+
+    def _reaching(self) -> dict[str, Expert]:
+        """What the distances are measured in: the deepest state, and the spectrum."""
+        return {"beginning": (str(self.layers[-1]), "beginning"), "spectrum": (SPECTRUM, "spectrum")}
 
     def _vote(self, judged: Mapping[Expert, NDArray[np.float64]]) -> NDArray[np.float64]:
         """The mean over the linear experts on states, and the one on the spectrum; what is not linear counts as both."""
