@@ -6,21 +6,16 @@ from itertools import groupby, pairwise
 
 import numpy as np
 import pytest
+from decoded import decode
 from numpy.typing import NDArray
 
 from etude.adapters.annotations.notes import Note
 from etude.adapters.errors import UserError
-from etude.adapters.heads._parts.decoding import as_notes, decode_spans, likeliest_pitches, mean_probabilities, render
+from etude.adapters.heads._parts.decoding import render
 
 LABELS = ("vibrato", "plucks", "tremolo")
 RATE = 75.0
 Event = tuple[int, int, int]
-
-
-def decode(technique, onset, thresholds, decoder, rate, labels, *, pitch=None, lowest_pitch=0):
-    spans = decode_spans(technique, onset, thresholds["technique"], thresholds["onset"], decoder)
-    pitches = None if pitch is None else likeliest_pitches(spans, pitch, lowest_pitch)
-    return as_notes(spans, mean_probabilities(spans, technique), rate, labels, pitches)
 
 
 def random_rolls(seed: int, frames: int = 60) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -13,8 +13,8 @@ from frozen_bench import Bench, parts
 from made_adapters import make_adapter
 
 from etude.adapters import artifact
-from etude.adapters.heads._parts.note_judge import fit_notes
 from etude.adapters.heads._parts.panel import SPECTRUM, Panel
+from etude.adapters.heads._parts.segment_fit import fit_notes
 from etude.adapters.heads.technique import Technique
 from etude.adapters.inference import plot
 from etude.adapters.inference.session import Session

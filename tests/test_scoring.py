@@ -11,13 +11,14 @@ from typing import Any, get_args
 import mir_eval
 import numpy as np
 import pytest
+from decoded import decode
 from numpy.typing import NDArray
 from sklearn.metrics import f1_score, precision_recall_fscore_support
 
 from etude.adapters.annotations import Layer
 from etude.adapters.annotations.notes import Note
 from etude.adapters.errors import UserError
-from etude.adapters.heads._parts.decoding import Decoder, decode, render
+from etude.adapters.heads._parts.decoding import Decoder, render
 from etude.adapters.heads._parts.scoring import count_matches, event_scores, frame_scores, judged_at, merge_scores
 from etude.adapters.heads._parts.tuning import tune_thresholds
 
