@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
@@ -25,7 +26,7 @@ def print_all_scores(header: Header, name: str = "") -> None:
     groups = header.manifest.groups or {}
     splits = {split: scores for split, scores in header.metrics.items() if split != HELD_OUT}
     told = {split: measured_on(groups.get("train"), groups.get(split, ())) for split in splits}
-    for split, after in zip(order := unseen_first(groups, splits), [*order[1:], ""], strict=True):
+    for split, after in pairwise([*unseen_first(groups, splits), ""]):
         print_scores(splits[split], f"{name}{split}")
         if told[split] != told.get(after):
             Console().print(told[split], soft_wrap=True, highlight=False, markup=False)

@@ -62,7 +62,7 @@ seed: 1
 data: {{name: manifest, root: {root}, licence: CC0-1.0}}
 backbone: {{name: whisper, weights: "random:tiny", window: 2.0}}
 method: {{name: heads_only}}
-heads: {{technique: {{hidden: 32}}}}
+heads: {{technique: {{hidden: 32, judge: frames}}}}
 train: {{epochs: 3, batch_size: 4, lr: 5.0e-3, overlap: 0.5, precision: fp32}}
 """
 

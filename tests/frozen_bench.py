@@ -23,9 +23,9 @@ class Bench:
         self.computed, self.said = 0, []
         real = self.model.frozen_states
 
-        def counted(audio, lengths):
+        def counted(audio, lengths, **settings):
             self.computed += len(audio)
-            return real(audio, lengths)
+            return real(audio, lengths, **settings)
 
         self.model.frozen_states = counted
         source = frozen_states(self.model, self.model.backbone.fingerprint())

@@ -111,7 +111,7 @@ def test_frozen_states_are_judged_by_notes_and_others_by_frames_unless_told(reci
 def test_what_is_trained_is_stored_and_predicts_what_is_evaluated(trained):
     loaded = artifact.load(trained / "adapter")
     statistics = loaded.manifest.statistics["technique"]["panel"]
-    assert set(statistics) == {"kinds", "shrinkage", "temperature", "cross_validated"}
+    assert set(statistics) == {"kinds", "kernel", "shrinkage", "temperature", "cross_validated", "reach"}
     assert set(loaded.manifest.thresholds["technique"]) == {"onset", "activity"}
     assert any(values.any() for values in panel_tensors(loaded.tensors).values())
     session, dataset = Session(trained / "adapter"), build_dataset(parse_recipe(loaded.recipe))

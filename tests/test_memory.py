@@ -70,11 +70,11 @@ def test_training_goes_on_with_smaller_parts_of_the_same_batch(toy_recipe, tmp_p
 def test_frozen_states_are_computed_in_smaller_parts(toy_recipe, tmp_path, monkeypatch):
     compute, sizes = AdaptedModel.frozen_states, []
 
-    def limited(self, audio, lengths):
+    def limited(self, audio, lengths, **settings):
         sizes.append(len(audio))
         if len(audio) > 1:
             raise torch.OutOfMemoryError(OOM)
-        return compute(self, audio, lengths)
+        return compute(self, audio, lengths, **settings)
 
     monkeypatch.setattr(AdaptedModel, "frozen_states", limited)
     monkeypatch.setenv("ETUDE_CACHE", str(tmp_path / "cache"))

@@ -189,7 +189,7 @@ def test_what_is_not_there_cannot_be_read(toy_recipe, pull, monkeypatch):
             objective_of(toy_recipe(f"regularizers=[{{name: pull, stage: {stage}}}]"))
     monkeypatch.setattr(Head, "span", "recording")
     with pytest.raises(UserError, match="regularizers read single windows, and the head 'technique' is shown several"):
-        objective_of(toy_recipe("regularizers=[{name: pull}]"))
+        objective_of(toy_recipe("regularizers=[{name: pull}]", "heads.technique.judge=frames"))
 
 
 # What they change.

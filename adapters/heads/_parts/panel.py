@@ -145,7 +145,7 @@ class Panel(nn.Module):
         parts = {str(layer): own[:, i * self.hidden : (i + 1) * self.hidden] for i, layer in enumerate(self.layers)}
         parts[SPECTRUM] = own[:, -BANDS:]
         return {
-            expert: describe(cast(Kind, expert[1]), parts[expert[0]], level, rate) for expert in self._all(kinds or self.asked)
+            expert: describe(cast(Kind, expert[1]), parts[expert[0]], level, rate) for expert in self._all(kinds or self.asked or KINDS)
         }
 
     def fit(

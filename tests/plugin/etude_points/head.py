@@ -57,7 +57,9 @@ class PointFinder(Head):
         return self.config.rate
 
     @classmethod
-    def measure(cls, config: Any, labels: Sequence[str], annotations: Sequence[Annotation], rate: float) -> dict[str, Any]:
+    def measure(
+        cls, config: Any, labels: Sequence[str], annotations: Sequence[Annotation], rate: float, *, frozen: bool = False
+    ) -> dict[str, Any]:
         """Nothing."""
         return {}
 
