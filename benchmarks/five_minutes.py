@@ -4,7 +4,7 @@
     python benchmarks/five_minutes.py their-notes-adapter my-notes
 
 ``my-notes`` is a folder with a table ``notes.csv`` whose techniques the adapter knows. Half of the notes of each technique are
-to test; of the others 6, 15, 30, 60 and all are labelled, as many of each technique as can be, a fifth of them for validation.
+to test; of the others 6 (at least three of each), 15, 30, 60 and all are labelled, a fifth of them for validation.
 Prints macro F1 on the test notes, the mean over seeds, which draw the notes, and its share of what all labels give without the
 adapter. Further arguments override the recipes: ``'train.augment={views: 1}'``.
 """
