@@ -48,7 +48,7 @@ def test_an_older_one_that_is_wrong_is_outvoted():
     misled = fitted(ORIGINAL, [(label + 1) % 3 for label in LABELS])
     heard = examples(2, *LABELS)
     assert misled.log_probabilities(heard).argmax(axis=1).tolist() != list(LABELS)
-    panel = fitted(examples(1, *LABELS, spread=2.0), LABELS, misled)
+    panel = fitted(examples(1, *LABELS, spread=3.0), LABELS, misled)
     assert panel.statistics["prior_share"] == 0
     assert panel.log_probabilities(heard).argmax(axis=1).tolist() == list(LABELS)
 
