@@ -61,7 +61,7 @@ def test_unknown_names_get_the_nearest_known_one(override, message):
         ("mix.layers=[1, [2]]", "mix.layers.1: should be a whole number, got [2]"),
         ("heads.technique.weight=0", "heads.technique.weight: should be greater than 0, got 0"),
         ("heads.technique.weight=-1", "heads.technique.weight: should be greater than 0, got -1"),
-        ("heads.technique.pitch=maybe", "heads.technique.pitch: should be true or false, got 'maybe'"),
+        ("heads.technique.pitch=maybe", "heads.technique.pitch: should be true or false or 'tracker', got 'maybe'"),
         ("heads.technique.pitch_range=[40]", "heads.technique.pitch_range: is too short, got [40]"),
         ("heads.technique.pitch_range=[1,2,3]", "heads.technique.pitch_range: should hold at most 2, got [1, 2, 3]"),
         ("heads.technique.pitch_range=[60,128]", "heads.technique.pitch_range.1: should be less than or equal to 127, got 128"),

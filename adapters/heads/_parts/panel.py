@@ -144,9 +144,8 @@ class Panel(nn.Module):
         own, level = features[first:last].astype(np.float32), level[first:last]
         parts = {str(layer): own[:, i * self.hidden : (i + 1) * self.hidden] for i, layer in enumerate(self.layers)}
         parts[SPECTRUM] = own[:, -BANDS:]
-        return {
-            expert: describe(cast(Kind, expert[1]), parts[expert[0]], level, rate) for expert in self._all(kinds or self.asked or KINDS)
-        }
+        read = self._all(kinds or self.asked or KINDS)
+        return {expert: describe(cast(Kind, expert[1]), parts[expert[0]], level, rate) for expert in read}
 
     def fit(
         self, segments: Sequence[Segment], classes: NDArray[np.intp], recordings: Sequence[str], groups: Sequence[str]
