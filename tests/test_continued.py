@@ -92,7 +92,7 @@ def test_a_recipe_starts_from_it(first, tmp_path, monkeypatch):
 
 def test_a_manifest_and_a_head_that_is_trained_and_fitted(toy_recipe, tmp_path):
     """The range of pitches is that of the adapter: fewer notes would give a smaller one, and so a new head."""
-    start = train(toy_recipe("train.epochs=1"), tmp_path / "run", tmp_path / "adapter")
+    start = train(toy_recipe("train.epochs=1", "heads.technique.judge=notes"), tmp_path / "run", tmp_path / "adapter")
     table = write_toy_dataset(tmp_path / "few", {"train": 1, "validation": 1}, seconds=2.0)
     recipe = continued(str(table), start)
     dataset = build_dataset(recipe)

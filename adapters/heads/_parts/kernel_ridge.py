@@ -33,43 +33,58 @@ class KernelRidge:
 
     def log_probabilities(self, inputs: NDArray[np.floating]) -> Matrix:
         """``[n, features]`` -> ``[n, classes]``."""
-        shares = np.clip(_features((inputs - self.mean) * self.scale) @ self.weights + self.bias, LEAST, 1.0)
-        found: Matrix = np.log(shares / shares.sum(axis=1, keepdims=True))
-        return found
+        return _log_shares(_features((inputs - self.mean) * self.scale) @ self.weights + self.bias)
 
 
 def fit_kernel_ridge(inputs: NDArray[np.floating], classes: NDArray[np.intp], count: int) -> KernelRidge:
     """``inputs`` ``[n, features]``, ``classes`` ``[n]`` below ``count``; every class counts the same."""
+    mean, scale = _standard(inputs)
+    return KernelRidge(mean, scale, *_solved(_features((inputs - mean) * scale), classes, count))
+
+
+def _standard(inputs: NDArray[np.floating]) -> tuple[Matrix, Matrix]:
+    """Mean and scale, under which the mean squared norm is 1."""
     mean, deviation = inputs.mean(axis=0, dtype=np.float64), inputs.std(axis=0, dtype=np.float64)
-    scale = 1 / np.maximum(deviation, SMALLEST_DEVIATION) / np.sqrt(inputs.shape[1])
-    features = _features((inputs - mean) * scale)
+    return mean, 1 / np.maximum(deviation, SMALLEST_DEVIATION) / np.sqrt(inputs.shape[1])
+
+
+def _solved(features: Matrix, classes: NDArray[np.intp], count: int) -> tuple[Matrix, Matrix]:
+    """Weights and bias."""
     sizes = np.maximum(np.bincount(classes, minlength=count), 1)
     weights = len(classes) / (sizes > 1).sum() / sizes[classes]
     targets = np.eye(count)[classes]
     bias = weights @ targets / weights.sum()
     weighted = features * weights[:, None]
     solved = np.linalg.solve(weighted.T @ features + RIDGE * np.eye(FEATURES), weighted.T @ (targets - bias))
-    return KernelRidge(mean, scale, solved, bias)
+    return solved, bias
 
 
 def held_out_kernel(inputs: NDArray[np.floating], classes: NDArray[np.intp], fold: NDArray[np.intp], count: int) -> Matrix:
     """Log-probabilities of each example ``[n, classes]`` by a fit without its fold; with one fold, by a fit with all."""
     if len(np.unique(fold)) < 2:
         return fit_kernel_ridge(inputs, classes, count).log_probabilities(inputs)
-    found = np.zeros((len(classes), count))
+    mean, scale = _standard(inputs)
+    features, found = _features((inputs - mean) * scale), np.zeros((len(classes), count))
     for one in np.unique(fold):
-        model = fit_kernel_ridge(inputs[fold != one], classes[fold != one], count)
-        found[fold == one] = model.log_probabilities(inputs[fold == one])
+        weights, bias = _solved(features[fold != one], classes[fold != one], count)
+        found[fold == one] = _log_shares(features[fold == one] @ weights + bias)
     return found
+
+
+def _log_shares(found: Matrix) -> Matrix:
+    shares = np.clip(found, LEAST, 1.0)
+    logs: Matrix = np.log(shares / shares.sum(axis=1, keepdims=True))
+    return logs
 
 
 def _features(scaled: NDArray[np.floating]) -> Matrix:
     directions, phases = _drawn(scaled.shape[1])
-    found: Matrix = np.sqrt(2 / FEATURES) * np.cos(scaled @ directions + phases)
+    found: Matrix = np.sqrt(2 / FEATURES) * np.cos(scaled.astype(np.float32) @ directions + phases).astype(np.float64)
     return found
 
 
 @lru_cache(maxsize=2)
-def _drawn(size: int) -> tuple[Matrix, Matrix]:
+def _drawn(size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     generator = np.random.default_rng(0)
-    return generator.normal(0, np.sqrt(2 * WIDTH), (size, FEATURES)), generator.uniform(0, 2 * np.pi, FEATURES)
+    directions, phases = generator.normal(0, np.sqrt(2 * WIDTH), (size, FEATURES)), generator.uniform(0, 2 * np.pi, FEATURES)
+    return directions.astype(np.float32), phases.astype(np.float32)

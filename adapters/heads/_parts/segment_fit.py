@@ -14,8 +14,8 @@ JITTER = 3
 """Frames by which the borders of a training note are moved at most: found ones are never quite the annotated ones."""
 SHORTEST, LONGEST = 0.25, 1.2
 """Seconds that a clip is cut to, as well: the next recording's notes may be shorter."""
-MOST = 20_000
-"""Segments that are learned from; more would say nothing new."""
+MOST = 5_000
+"""Segments that are learned from, drawn from all where there are more: they would take long, and say little that is new."""
 HALF = 0.5
 """What a soft tag must exceed to be taken for one."""
 Place = tuple[int, int, int, int]
@@ -35,19 +35,20 @@ def fit_clips(panel: Panel, examples: Iterable[Example], rate: float) -> None:
 
 
 def _fit(panel: Panel, examples: Iterable[Example], rate: float, places: Places) -> None:
-    segments: list[Segment] = []
-    classes, recordings, groups = [], [], []
+    kept: list[tuple[Segment, int, str, str]] = []
+    share, generator = 1.0, np.random.default_rng(0)
     for number, example in enumerate(examples):
         features = panel.features(example.context).float().cpu().numpy()
         for row, first, last, label in places(example, number):
+            if share < 1 and generator.random() >= share:
+                continue
             if (segment := panel.segment(features[row, first:last], rate, KINDS)) is not None:
-                segments.append(segment)
-                classes.append(label)
-                recordings.append(example.recordings[row])
-                groups.append(example.groups[row])
-        if len(segments) >= MOST:
-            break
-    if segments:
+                kept.append((segment, label, example.recordings[row], example.groups[row]))
+            if len(kept) > MOST:  # half of them, and half of what is still to come: all are as likely to stay
+                kept = [kept[place] for place in np.sort(generator.permutation(len(kept))[: MOST // 2])]
+                share /= 2
+    if kept:
+        segments, classes, recordings, groups = zip(*kept, strict=True)
         panel.fit(segments, np.array(classes), recordings, groups)
 
 
