@@ -16,7 +16,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import log_softmax, logsumexp
+from scipy.special import logsumexp
 from torch import Tensor, nn
 
 from etude.adapters.heads import Context
@@ -31,6 +31,7 @@ from etude.adapters.heads._parts.discriminant import (
 from etude.adapters.heads._parts.kernel_ridge import FEATURES, KernelRidge, fit_kernel_ridge, held_out_kernel
 from etude.adapters.heads._parts.reach import Reach
 from etude.adapters.heads._parts.segments import Kind, describe, loudness, sounding
+from etude.adapters.heads._parts.temperature import calibrated, likeliest_temperature, likelihood
 from etude.adapters.sound.descriptors import BANDS
 
 SPECTRUM = "log_mel"
@@ -44,7 +45,6 @@ DEPTHS = (0.5, 0.75)
 HELPS = 0.5
 """The course of a segment is read as well where that leaves at most this share of the errors of its beginning, and what is not
 linear is asked where it leaves at most this share of those of all others."""
-TEMPERATURES = tuple(round(float(value), 3) for value in np.geomspace(0.1, 4.0, 25))
 MARGINS = {"beginning": 1.5, "spectrum": 2.3}
 """How many times the usual distance from the training notes is near, for the deepest state and for the spectrum: the next
 recording of the same instrument lies within both, some other instruments beyond the first, noise beyond the second."""
@@ -177,7 +177,7 @@ class Panel(nn.Module):
             "kinds": list(kinds),
             "kernel": bool(helps),
             "shrinkage": shrinkage,
-            "temperature": _temperature(votes, classes),
+            "temperature": likeliest_temperature(votes, classes),
         }
         self.reach.fit({kind: inputs[expert] for kind, expert in self._reaching().items()}, classes, fold)
         self.statistics["reach"] = self.reach.statistics
@@ -194,13 +194,13 @@ class Panel(nn.Module):
         lacking = np.flatnonzero(np.bincount(classes, minlength=self.classes) == 0).tolist()
         self.statistics |= {
             "prior": prior.statistics,
-            "prior_temperature": _temperature(known, classes),
+            "prior_temperature": likeliest_temperature(known, classes),
             "lacking": lacking,
         }
         tried = {}
         for share in PRIOR_SHARES:
             self.statistics["prior_share"] = share
-            tried[share] = _likelihood(self._joined(votes, known), classes)
+            tried[share] = likelihood(self._joined(votes, known), classes)
         self.statistics["prior_share"] = max(tried, key=lambda share: tried[share]) if apart else EVEN
 
     def log_probabilities(self, segments: Sequence[Segment]) -> NDArray[np.float64]:
@@ -220,7 +220,7 @@ class Panel(nn.Module):
         votes = self._vote(judged)
         if known is not None:
             return self._joined(votes, known)
-        return _calibrated(votes, self.statistics["temperature"])
+        return calibrated(votes, self.statistics["temperature"])
 
     def _joined(self, votes: NDArray[np.float64], known: NDArray[np.float64]) -> NDArray[np.float64]:
         """Log-probabilities by own ``votes`` and by what the prior says, ``known``: their mean by the share of the prior.
@@ -228,12 +228,12 @@ class Panel(nn.Module):
         Of classes that no new segment had, only the prior says something.
         """
         share, lacking = self.statistics["prior_share"], self.statistics["lacking"]
-        known = _calibrated(known, self.statistics["prior_temperature"])
+        known = calibrated(known, self.statistics["prior_temperature"])
         seen = np.setdiff1d(np.arange(self.classes), lacking)
         own = known.copy()
         among = logsumexp(known[:, seen], axis=1, keepdims=True)
-        own[:, seen] = _calibrated(votes[:, seen], self.statistics["temperature"]) + among
-        return _calibrated(share * known + (1 - share) * own, 1.0)
+        own[:, seen] = calibrated(votes[:, seen], self.statistics["temperature"]) + among
+        return calibrated(share * known + (1 - share) * own, 1.0)
 
     def known(self, segments: Sequence[Segment]) -> NDArray[np.float64]:
         """See :meth:`Reach.known`, ``[n]``; of a prior, what is near its examples is known as well."""
@@ -292,20 +292,3 @@ class Panel(nn.Module):
         return [
             self._tensors["_".join((*expert, name))].double().cpu().numpy() for name in ("mean", "scale", "weights", "bias")
         ]
-
-
-def _calibrated(votes: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
-    """``[n, classes]`` -> log-probabilities."""
-    found: NDArray[np.float64] = log_softmax(votes / temperature, axis=1)
-    return found
-
-
-def _temperature(votes: NDArray[np.float64], classes: NDArray[np.intp]) -> float:
-    """What votes on held-out examples are divided by to be log-probabilities: the likeliest (Guo et al., ICML 2017)."""
-    found = {value: _likelihood(_calibrated(votes, value), classes) for value in TEMPERATURES}
-    return max(found, key=lambda value: found[value])
-
-
-def _likelihood(judged: NDArray[np.float64], classes: NDArray[np.intp]) -> float:
-    """Mean log-probability of the true classes."""
-    return float(judged[np.arange(len(classes)), classes].mean())
