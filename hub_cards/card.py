@@ -204,7 +204,7 @@ def _rows_by_score(columns: Mapping[str, Mapping[str, Any]], head: str) -> list[
     columns = {title: cells for title, cells in columns.items() if cells}
     rows = dict.fromkeys(name for cells in columns.values() for name in cells)
     shown = head_kind(head).scores
-    names = {**{name: long for name, (_, long) in shown.headline.items()}, "ece": "Expected calibration error"}
+    names = {name: long for name, (_, long) in shown.headline.items()}
     others = [name for name in rows if name not in names and not name.startswith(tuple(f"{part}_" for part in shown.parts))]
     known = [name for name in names if name in rows] + others
     body = [

@@ -32,9 +32,9 @@ def test_error_and_table_are_those_of_scikit_learn_and_brute_force(seed):
     rng = np.random.default_rng(seed)
     confidences = np.append(rng.beta(3, 1, 200 * (seed > 0)), [0.0, 0.5, 1.0, 0.1, 0.95])
     right = rng.random(len(confidences)) < confidences**2
-    scores = calibration_scores(confidences, right)
+    scores = calibration_scores(confidences, right)["calibration"]
     shares, means = calibration_curve(right, confidences, n_bins=10, strategy="uniform")
-    table = scores["reliability"]
+    table = scores["bins"]
     assert [row["right"] for row in table] == pytest.approx(shares)
     assert [row["confidence"] for row in table] == pytest.approx(means)
     assert sum(row["count"] for row in table) == len(confidences)
@@ -44,10 +44,11 @@ def test_error_and_table_are_those_of_scikit_learn_and_brute_force(seed):
 
 
 def test_what_states_no_confidence_does_not_count_and_nothing_is_not_an_error_of_nothing():
-    stated = calibration_scores(np.array([0.8, np.nan, 0.8]), np.array([True, False, False]))
-    assert stated == {"ece": pytest.approx(0.3), "reliability": [{**stated["reliability"][0], "count": 2, "right": 0.5}]}
-    assert calibration_scores(np.array([np.nan]), np.array([True])) == {}
-    assert calibration_scores(np.zeros(0), np.zeros(0, bool)) == {}
+    stated = calibration_scores(np.array([0.8, np.nan, 0.8]), np.array([True, False, False]))["calibration"]
+    assert stated == {"ece": pytest.approx(0.3), "bins": [{**stated["bins"][0], "count": 2, "right": 0.5}]}
+    nothing = {"calibration": {"ece": None, "bins": []}}
+    assert calibration_scores(np.array([np.nan]), np.array([True])) == nothing
+    assert calibration_scores(np.zeros(0), np.zeros(0, bool)) == nothing
 
 
 def test_notes_are_right_where_the_technique_of_the_note_at_their_onset_is():
@@ -61,10 +62,13 @@ def test_notes_are_right_where_the_technique_of_the_note_at_their_onset_is():
         Note(9.0, 10, 60, "a", confidence=0.7),  # right
     ]
     scores = note_scores([Layer(tuple(truth))], [Layer(tuple(found))], ("a", "b"), pitched=True)
-    assert [(row["from"], row["count"], row["right"]) for row in scores["reliability"]] == [(0.6, 2, 0.5), (0.8, 1, 1.0)]
-    assert scores["ece"] == pytest.approx((2 * abs(0.675 - 0.5) + 0.1) / 3)
+    assert [(row["from"], row["count"], row["right"]) for row in scores["calibration"]["bins"]] == [
+        (0.6, 2, 0.5),
+        (0.8, 1, 1.0),
+    ]
+    assert scores["calibration"]["ece"] == pytest.approx((2 * abs(0.675 - 0.5) + 0.1) / 3)
     apart = note_scores([Layer(tuple(truth[:2])), Layer()], [Layer(), Layer(tuple(found))], ("a", "b"), pitched=True)
-    assert "ece" not in apart  # notes of another recording are matched with nothing
+    assert apart["calibration"]["ece"] is None  # notes of another recording are matched with nothing
 
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
@@ -76,9 +80,9 @@ def test_named_tags_are_right_where_the_clip_has_them(activation):
     activations = probabilities([0.75, 0.125, 0.125], [0.625, 0.0, 0.375], [0.875, 0.0625, 0.0625])
     scores = head.score(references, activations, RATE)
     assert LABELS[0] == "cel"
-    assert [(row["confidence"], row["right"]) for row in scores["reliability"]] == [(0.625, 0.0), (0.75, 1.0)]
-    assert scores["ece"] == pytest.approx((0.625 + 0.25) / 2)
-    assert "ece" not in head.score([], [], RATE)
+    assert [(row["confidence"], row["right"]) for row in scores["calibration"]["bins"]] == [(0.625, 0.0), (0.75, 1.0)]
+    assert scores["calibration"]["ece"] == pytest.approx((0.625 + 0.25) / 2)
+    assert head.score([], [], RATE)["calibration"]["ece"] is None
 
 
 SCORES = {"frame_micro_f1": 0.5, **calibration_scores(np.array([0.9, 0.88, 0.3]), np.array([True, True, False]))}
@@ -100,5 +104,4 @@ def test_a_table_of_the_tested_split_on_the_card():
         ["0.2 to 0.3", "1", "0.300", "0.000"],
         ["0.8 to 0.9", "2", "0.890", "1.000"],
     ]
-    assert ["Expected calibration error", "-", "0.173"] in rows(card, "Score")
     assert "Confidence" not in rendered({"test": {"technique": {"frame_micro_f1": 0.5}}})

@@ -199,7 +199,7 @@ def test_silence_around_a_note_changes_neither_vectors_nor_label():
         silence = np.random.default_rng(0).normal(size=(40, note.shape[1]))
         silence[:, -BANDS:] = np.log(1e-9)
         plain, *wide = (
-            panel.segment(frames.astype(np.float32), RATE)
+            panel.segment(frames.astype(np.float32), RATE, KINDS)
             for frames in (note, np.concatenate([silence, note]), np.concatenate([note, silence]))
         )
         for segment in wide:

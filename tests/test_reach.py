@@ -13,9 +13,9 @@ from etude.adapters.annotations.notes import Note
 from etude.adapters.errors import UserError
 from etude.adapters.heads._parts.complete_notes import note_scores
 from etude.adapters.heads._parts.panel import Panel
+from etude.adapters.heads._parts.panel_head import check_tells_unknown
 from etude.adapters.heads._parts.reach import BEYOND, QUANTILE, Reach, is_unknown
 from etude.adapters.heads._parts.scoring import event_scores
-from etude.adapters.heads._parts.unknown import check_tells_unknown
 from etude.adapters.recipe.schema import parse_recipe
 from etude.adapters.sound.descriptors import BANDS
 

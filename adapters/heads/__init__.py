@@ -174,14 +174,14 @@ class Head(nn.Module, ABC):
     def calibrate(self, examples: Iterable[Example]) -> None:
         """See the training windows, unaugmented, before the first step.
 
-        What is learned from them belongs into :attr:`statistics`. Only heads that are shown single windows are called.
+        What is learned from them belongs into :attr:`statistics`. Heads that are shown more than single windows see none.
         """
 
     def fit(self, examples: Iterable[Example]) -> None:
         """Learn in one go what is not learned step by step, from the training windows in all their views.
 
         Called before the first step, and, where a method changes the states, before each scoring. ``examples`` may be read
-        several times, each time in the same order. Only heads that are shown single windows are called.
+        several times, each time in the same order. Heads that are shown more than single windows see none.
         """
 
     def start_from(self, statistics: Mapping[str, Any], fitted: Mapping[str, Tensor]) -> None:
@@ -229,4 +229,4 @@ class Head(nn.Module, ABC):
     @abstractmethod
     def score(self, references: Sequence[Annotation], activations: Sequence[Activations], rate: float) -> dict[str, Any]:
         """Flat ``name -> number`` scores, a ``per_class`` table and, if the head has them, ``parts``, a table by parts of a
-        record, ``reliability``, one by confidence, and ``absent``, how often classes were found that the references lack."""
+        record, ``calibration``, by confidence, and ``absent``, how often classes were found that the references lack."""

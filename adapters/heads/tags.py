@@ -17,16 +17,15 @@ from torch import Tensor, nn
 
 from etude.adapters.annotations import Annotation, Layer
 from etude.adapters.annotations.tags import Tag
-from etude.adapters.backbones import Backbone
 from etude.adapters.heads import Activations, Context, Example, HeadConfig
 from etude.adapters.heads._parts.clip_head import ClipConfig, ClipHead
 from etude.adapters.heads._parts.dropout import Dropout
 from etude.adapters.heads._parts.frame_context import FrameContext
-from etude.adapters.heads._parts.panel import SPECTRUM, Panel
+from etude.adapters.heads._parts.panel import Panel
+from etude.adapters.heads._parts.panel_head import PanelHead
 from etude.adapters.heads._parts.reach import UNKNOWN, is_unknown
 from etude.adapters.heads._parts.segment_fit import fit_clips
 from etude.adapters.heads._parts.statistics_pooling import StatisticsPooling
-from etude.adapters.heads._parts.unknown import check_tells_unknown
 
 
 class TagsConfig(ClipConfig):
@@ -56,18 +55,15 @@ class TagsConfig(ClipConfig):
         return self
 
 
-class Tags(ClipHead):
+class Tags(PanelHead, ClipHead):
     """Its output is logits ``[..., classes]``, or with ``pooling: statistics`` the hidden layer ``[..., hidden]``."""
 
     Config: ClassVar[type[HeadConfig]] = TagsConfig
     config: TagsConfig
-    fitted: ClassVar[str] = "panel."
 
     def __init__(self, config: TagsConfig, labels: Sequence[str], hidden_size: int, statistics: Mapping[str, Any]) -> None:
         super().__init__(config, labels, hidden_size, statistics)
-        self.panel: Panel | None = None
-        self._names_unknown = False
-        if self.learned_at_once:
+        if self.judged:
             return
         first: list[nn.Module] = [FrameContext(hidden_size, config.context)] if config.context else []
         if config.norm:
@@ -95,40 +91,11 @@ class Tags(ClipHead):
     @property
     def learned_at_once(self) -> bool:
         """See :class:`Head`."""
-        return "panel" in self.statistics
+        return self.judged
 
-    def bind(self, backbone: Backbone) -> None:
-        """See :class:`Head`."""
-        if self.learned_at_once:
-            self._rate = backbone.frame_rate
-            self.panel = Panel(self.statistics["panel"], len(self.labels), backbone.hidden_size, backbone.num_blocks)
-
-    def name_unknown(self) -> None:
-        """See :class:`Head`."""
-        check_tells_unknown(self.panel, self.labels)
-        self._names_unknown = True
-
-    @property
-    def reads(self) -> tuple[int, ...]:
-        """See :class:`Head`."""
-        return () if self.panel is None else self.panel.layers
-
-    @property
-    def hears(self) -> tuple[str, ...]:
-        """See :class:`Head`."""
-        return () if self.panel is None else (SPECTRUM,)
-
-    def start_from(self, statistics: Mapping[str, Any], fitted: Mapping[str, Tensor]) -> None:
-        """See :class:`Head`: the panel votes together with the older one."""
-        if self.panel is not None and statistics.get("panel"):
-            self.panel.start_from(statistics["panel"], fitted)
-            self.statistics["panel"] = self.panel.statistics
-
-    def fit(self, examples: Iterable[Example]) -> None:
-        """See :class:`Head`: what the panel knows."""
-        if self.panel is not None:
-            fit_clips(self.panel, examples, self._rate)
-            self.statistics["panel"] = self.panel.statistics
+    def fit_panel(self, panel: Panel, examples: Iterable[Example], rate: float) -> None:
+        """See :class:`PanelHead`: it judges clips."""
+        fit_clips(panel, examples, rate)
 
     def forward(self, context: Context) -> dict[str, Tensor]:
         """See :class:`Head`."""
@@ -150,7 +117,7 @@ class Tags(ClipHead):
 
     def decode(self, activations: Activations, rate: float) -> Layer:
         """See :class:`ClipHead`."""
-        if self._names_unknown and is_unknown(activations["tags"])[0]:
+        if self.names_unknown and is_unknown(activations["tags"])[0]:
             return Layer((Tag(UNKNOWN),))
         return super().decode(activations, rate)
 

@@ -22,9 +22,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from etude.adapters.annotations import Annotation, Layer
-from etude.adapters.backbones import Backbone
 from etude.adapters.errors import UserError
-from etude.adapters.heads import Activations, Context, Example, Excerpt, FrameGrid, Head, HeadConfig
+from etude.adapters.heads import Activations, Context, Example, Excerpt, FrameGrid, HeadConfig
 from etude.adapters.heads._parts import decoding, scoring
 from etude.adapters.heads._parts.complete_notes import note_scores
 from etude.adapters.heads._parts.decoding import Decoder, Spans
@@ -35,12 +34,12 @@ from etude.adapters.heads._parts.note_borders import find_borders, tune_borders
 from etude.adapters.heads._parts.note_judge import judge_notes
 from etude.adapters.heads._parts.note_pitches import SALIENCE, with_heard_pitches
 from etude.adapters.heads._parts.note_rolls import activity_rolls, note_rolls
-from etude.adapters.heads._parts.panel import SPECTRUM, Panel
+from etude.adapters.heads._parts.panel import Panel
+from etude.adapters.heads._parts.panel_head import PanelHead
 from etude.adapters.heads._parts.reach import UNKNOWN, is_unknown
 from etude.adapters.heads._parts.segment_fit import fit_notes
 from etude.adapters.heads._parts.technique_config import TechniqueConfig
 from etude.adapters.heads._parts.tuning import DEFAULT, tune_thresholds
-from etude.adapters.heads._parts.unknown import check_tells_unknown
 
 
 class Refiner(nn.Module):
@@ -59,13 +58,13 @@ class Refiner(nn.Module):
         return refined
 
 
-class Technique(Head):
-    """Outputs ``technique`` ``[..., classes]`` and, if switched on, ``pitch`` ``[..., pitches]`` and ``onset`` ``[..., 1]``."""
+class Technique(PanelHead):
+    """Outputs ``technique`` ``[..., classes]``, or where notes are judged ``activity`` ``[..., 1]``, and, if switched on,
+    ``pitch`` ``[..., pitches]`` and ``onset`` ``[..., 1]``; in prediction also what notes and pitches are judged by."""
 
     Config: ClassVar[type[HeadConfig]] = TechniqueConfig
     config: TechniqueConfig
     kind: ClassVar[str] = "notes"
-    fitted: ClassVar[str] = "panel."
 
     def __init__(self, config: TechniqueConfig, labels: Sequence[str], hidden_size: int, statistics: Mapping[str, Any]) -> None:
         super().__init__(config, labels, hidden_size, statistics)
@@ -73,12 +72,9 @@ class Technique(Head):
         self.pitches = highest - self.lowest + 1 if config.learns_pitch else 1
         self.class_weights: Tensor
         self.register_buffer("class_weights", torch.tensor(statistics["class_weights"]), persistent=False)
-        self.panel: Panel | None = None
-        self._names_unknown = False
-        notes = "panel" in statistics
-        self.roll = "activity" if notes else "technique"
+        self.roll = "activity" if self.judged else "technique"
         """The output that the rows of the plane are."""
-        self.rows = 1 if notes else len(labels)
+        self.rows = 1 if self.judged else len(labels)
         self.context = FrameContext(hidden_size, config.context) if config.context else None
         self.plane = self._mlp(hidden_size, self.rows * self.pitches)
         self.onset = self._mlp(hidden_size, 1) if config.onset else None
@@ -89,39 +85,17 @@ class Technique(Head):
                 self.refine["pitch"] = Refiner(self.pitches)
         self.decoder: Decoder = config.decoder or ("onset_confirmed" if config.onset else "rising_edges")
         self.untuned = DEFAULT if config.thresholds == "tuned" else config.thresholds
-        own = {"activity": self.untuned} if notes else {"technique": [self.untuned] * len(labels)}
+        own = {"activity": self.untuned} if self.judged else {"technique": [self.untuned] * len(labels)}
         self.thresholds = {**own, "onset": self.untuned}
-
-    def bind(self, backbone: Backbone) -> None:
-        """See :class:`Head`."""
-        if self.roll == "activity":
-            self.rate_of_frames = backbone.frame_rate
-            self.panel = Panel(self.statistics["panel"], len(self.labels), backbone.hidden_size, backbone.num_blocks)
-
-    def name_unknown(self) -> None:
-        """See :class:`Head`."""
-        check_tells_unknown(self.panel, self.labels)
-        self._names_unknown = True
-
-    @property
-    def reads(self) -> tuple[int, ...]:
-        """See :class:`Head`."""
-        return () if self.panel is None else self.panel.layers
 
     @property
     def hears(self) -> tuple[str, ...]:
         """See :class:`Head`."""
-        tracked = (SALIENCE,) if self.config.pitch == "tracker" else ()
-        return tracked if self.panel is None else (SPECTRUM, *tracked)
+        return (*super().hears, SALIENCE) if self.config.pitch == "tracker" else super().hears
 
     def _mlp(self, inputs: int, outputs: int) -> nn.Sequential:
         hidden = self.config.hidden
         return nn.Sequential(nn.Linear(inputs, hidden), Dropout(self.config.dropout), nn.ReLU(), nn.Linear(hidden, outputs))
-
-    @property
-    def learns_from(self) -> tuple[str, ...]:
-        """See :class:`Head`."""
-        return () if self.panel is None else (SPECTRUM,)
 
     @classmethod
     def measure(
@@ -175,22 +149,15 @@ class Technique(Head):
                 logits[name] = refiner(logits[name], onset.detach())
             logits["onset"] = onset
         if not self.training:
-            logits |= {name: context.heard[name] for name in self.hears if name != SPECTRUM}
+            if self.config.pitch == "tracker":
+                logits[SALIENCE] = context.heard[SALIENCE]
             if self.panel is not None:
                 logits["features"] = self.panel.features(context)
         return logits
 
-    def start_from(self, statistics: Mapping[str, Any], fitted: Mapping[str, Tensor]) -> None:
-        """See :class:`Head`: the panel votes together with the older one."""
-        if self.panel is not None and statistics.get("panel"):
-            self.panel.start_from(statistics["panel"], fitted)
-            self.statistics["panel"] = self.panel.statistics
-
-    def fit(self, examples: Iterable[Example]) -> None:
-        """See :class:`Head`: what judges notes."""
-        if self.panel is not None:
-            fit_notes(self.panel, examples, self.rate_of_frames)
-            self.statistics["panel"] = self.panel.statistics
+    def fit_panel(self, panel: Panel, examples: Iterable[Example], rate: float) -> None:
+        """See :class:`PanelHead`: it judges notes."""
+        fit_notes(panel, examples, rate)
 
     def activations(self, logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Probabilities; what is heard or kept for judging notes is left as it is."""
@@ -238,7 +205,7 @@ class Technique(Head):
         spans = Spans(starts[kept], stops[kept], classes)
         confidences = probabilities[np.arange(len(classes)), classes]
         layer = self._notes(spans, confidences, activations, rate)
-        if not self._names_unknown:
+        if not self.names_unknown:
             return layer
         pairs = zip(layer, is_unknown(probabilities), strict=True)
         return Layer(tuple(replace(note, technique=UNKNOWN, confidence=None) if own else note for note, own in pairs))

@@ -17,6 +17,8 @@ WINDOWS = 4
 class Examples:
     """``views`` views of the windows of ``states`` in order, the clean view of all first; may be read several times.
 
+    None for a head that is shown more than a window: what it learned so would be of parts of what it is shown.
+
     ``check`` is called between batches and may raise to leave.
     """
 
@@ -25,6 +27,8 @@ class Examples:
 
     @torch.no_grad()
     def __iter__(self) -> Iterator[Example]:
+        if self._head.span != "window":
+            return
         windows, device = self._states.windows, self._model.device
         for view in range(self._views):
             for first in range(0, len(windows), WINDOWS):

@@ -116,27 +116,20 @@ class Loop:
         """Compute what is frozen, and let the heads see the training windows as they are before the first step."""
         self.fill_states(self.train_states, "training")
         self.fill_states(self.validation, "validation")
-        for head in self._heads_of_windows():
-            head.calibrate(self.examples(head, views=1))
+        for head in self.heads.values():
+            head.calibrate(Examples(self.model, self.train_states, head, 1, self.interruption.check))
         self.fit()
 
     def fit(self) -> None:
         """Let the heads learn what they learn from all training windows at once."""
         self.model.eval()
-        for head in self._heads_of_windows():
-            head.fit(self.examples(head, self.train_windows.views))
+        for head in self.heads.values():
+            head.fit(Examples(self.model, self.train_states, head, self.train_windows.views, self.interruption.check))
 
     def refit(self) -> None:
         """The same anew, where what is trained has changed the states."""
         if not self.model.method.leaves_states(self.model.backbone):
             self.fit()
-
-    def _heads_of_windows(self) -> list[Head]:
-        return [head for head in self.heads.values() if head.span == "window"]
-
-    def examples(self, head: Head, views: int) -> Examples:
-        """All training windows, the clean view first."""
-        return Examples(self.model, self.train_states, head, views, self.interruption.check)
 
     def run(self) -> None:
         """Train to the last epoch or to early stopping; where there is nothing to train step by step, judge what is fitted."""

@@ -71,17 +71,18 @@ def part_rows(scores: Mapping[str, Any], names: ScoreNames) -> list[list[Any]]:
 
 def calibration_line(scores: Mapping[str, Any]) -> str:
     """Mean confidence, share right and expected calibration error, in a line; empty without."""
-    rows = scores.get("reliability", ())
+    calibration = scores.get("calibration", {})
+    rows = calibration.get("bins", ())
     count = sum(row["count"] for row in rows)
     confidence, right = (sum(row["count"] * row[name] for row in rows) / max(1, count) for name in ("confidence", "right"))
-    return f"confidence {confidence:.2f} on average, right {right:.2f}: ECE {scores['ece']:.2f}" if count else ""
+    return f"confidence {confidence:.2f} on average, right {right:.2f}: ECE {calibration['ece']:.2f}" if count else ""
 
 
 def reliability_rows(scores: Mapping[str, Any], plural: str) -> list[list[Any]]:
     """Header and rows of the table of reliability; empty without it. ``plural`` is what is counted."""
     rows = [
         [f"{row['from']:.1f} to {row['to']:.1f}", row["count"], row["confidence"], row["right"]]
-        for row in scores.get("reliability", ())
+        for row in scores.get("calibration", {}).get("bins", ())
     ]
     return [["Confidence", plural, "mean confidence", "share right"], *rows] if rows else []
 

@@ -47,6 +47,7 @@ def column_names(table: Table, kind: Kind, given: Mapping[str, str]) -> dict[str
     Raises :class:`UserError` for columns that are missing, misspelt or in doubt, all at once.
     """
     named = [name for name in table.header if name]
+    folded = {name: fold(name) for name in named}
     problems = [missing(name, named) for name in given.values() if name not in named]
     names = {name: column for column, name in given.items() if name in named}
     known = set(given)
@@ -55,7 +56,7 @@ def column_names(table: Table, kind: Kind, given: Mapping[str, str]) -> dict[str
     sources += [(column, ALIASES.get(column, ()), column) for column in wanted]
     sources += [("offset_time", DURATIONS, DURATION), ("pitch", HERTZ, FREQUENCY), ("pitch", VAGUE, "")]
     for column, others, read in sources:
-        found = [name for name in named if name not in names and fold(name) in others] if column in wanted else []
+        found = [name for name in named if name not in names and folded[name] in others] if column in wanted else []
         if others is VAGUE:
             found = [name for name in found if all(pitch.of_text(text) is not None for text in _filled(table, name))]
         if not found or column in known:
@@ -72,7 +73,7 @@ def column_names(table: Table, kind: Kind, given: Mapping[str, str]) -> dict[str
             table.read_as.append(f"'{name}' as {column}" + (" in Hz" if read == FREQUENCY else ""))
     lacking = [column for column in kind.required if column not in known]
     lacking += kind.some_of[:1] if not known.intersection(kind.some_of) else []
-    unknown = {fold(name) for name in named if name not in names}
+    unknown = {folded[name] for name in named if name not in names}
     slips = [c for c in kind.columns if c not in (*known, *lacking) and get_close_matches(c, unknown, 1, MISSPELT)]
     problems += [missing(column, named) for column in (*lacking, *slips)]
     if problems:

@@ -15,11 +15,12 @@ BINS = 10
 
 
 def calibration_scores(confidences: NDArray[np.floating[Any]], right: NDArray[np.bool_]) -> dict[str, Any]:
-    """``ece`` and ``reliability``, ``[{"from", "to", "count", "confidence", "right"}, ...]``: the bins that are not empty, with
-    the mean confidence in each and the share that is right. Both arrays are ``[records]``; NaN, for a record that states no
-    confidence, does not count, and where none does the result is empty: no error is not known from an error of 0.
+    """``{"calibration": {"ece", "bins": [{"from", "to", "count", "confidence", "right"}, ...]}}``.
 
-    A bin holds its upper edge, as in scikit-learn's ``calibration_curve``.
+    The bins are those that are not empty, with the mean confidence in each and the share that is right; one holds its upper
+    edge, as in scikit-learn's ``calibration_curve``. Both arrays are ``[records]``; NaN, for a record that states no
+    confidence, does not count, and where none does ``ece`` is ``None``: nothing is known of the error. It lies a level below
+    the other scores, since less is better and no checkpoint is to be chosen by it.
     """
     stated = ~np.isnan(confidences)
     confidences, right = confidences[stated].astype(np.float64), right[stated]
@@ -35,7 +36,5 @@ def calibration_scores(confidences: NDArray[np.floating[Any]], right: NDArray[np
         }
         for place in np.unique(places)
     ]
-    if not table:
-        return {}
-    error = sum(row["count"] * abs(row["confidence"] - row["right"]) for row in table) / len(confidences)
-    return {"ece": float(error), "reliability": table}
+    errors = [row["count"] * abs(row["confidence"] - row["right"]) for row in table]
+    return {"calibration": {"ece": float(sum(errors) / len(confidences)) if table else None, "bins": table}}

@@ -6,6 +6,7 @@ approximate a Gaussian kernel (Rahimi & Recht, NIPS 2007, algorithm 1), drawn fr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -20,11 +21,14 @@ WIDTH = 0.3
 RIDGE = 0.1
 LEAST = 0.01
 """Probability that no class falls below: regression gives none, nor do few examples."""
+Blocks = Sequence[NDArray[np.floating]]
+"""What is read of each example by several, ``[n, width]`` each."""
 
 
 @dataclass(frozen=True, slots=True)
 class KernelRidge:
-    """``cos((x - mean) * scale @ directions + phases) @ weights + bias`` are shares of the classes, ``[n, classes]``."""
+    """``cos((x - mean) * scale @ directions + phases) @ weights + bias`` are shares of the classes, ``[n, classes]``, of ``x``,
+    the blocks side by side."""
 
     mean: Matrix
     scale: Matrix
@@ -36,16 +40,19 @@ class KernelRidge:
         return _log_shares(_features((inputs - self.mean) * self.scale) @ self.weights + self.bias)
 
 
-def fit_kernel_ridge(inputs: NDArray[np.floating], classes: NDArray[np.intp], count: int) -> KernelRidge:
-    """``inputs`` ``[n, features]``, ``classes`` ``[n]`` below ``count``; every class counts the same."""
-    mean, scale = _standard(inputs)
-    return KernelRidge(mean, scale, *_solved(_features((inputs - mean) * scale), classes, count))
+def fit_kernel_ridge(blocks: Blocks, classes: NDArray[np.intp], count: int) -> KernelRidge:
+    """``blocks``, which count alike however wide they are, ``classes`` ``[n]`` below ``count``, which count alike, too."""
+    mean, scale, features = _standard(blocks)
+    return KernelRidge(mean, scale, *_solved(features, classes, count))
 
 
-def _standard(inputs: NDArray[np.floating]) -> tuple[Matrix, Matrix]:
-    """Mean and scale, under which the mean squared norm is 1."""
+def _standard(blocks: Blocks) -> tuple[Matrix, Matrix, Matrix]:
+    """Mean and scale, under which the mean squared norm is 1, each block has the same share, and the features."""
+    inputs = np.hstack(blocks)
     mean, deviation = inputs.mean(axis=0, dtype=np.float64), inputs.std(axis=0, dtype=np.float64)
-    return mean, 1 / np.maximum(deviation, SMALLEST_DEVIATION) / np.sqrt(inputs.shape[1])
+    shares = np.concatenate([np.full(block.shape[1], 1 / (block.shape[1] * len(blocks))) for block in blocks])
+    scale = np.sqrt(shares) / np.maximum(deviation, SMALLEST_DEVIATION)
+    return mean, scale, _features((inputs - mean) * scale)
 
 
 def _solved(features: Matrix, classes: NDArray[np.intp], count: int) -> tuple[Matrix, Matrix]:
@@ -59,15 +66,18 @@ def _solved(features: Matrix, classes: NDArray[np.intp], count: int) -> tuple[Ma
     return solved, bias
 
 
-def held_out_kernel(inputs: NDArray[np.floating], classes: NDArray[np.intp], fold: NDArray[np.intp], count: int) -> Matrix:
-    """Log-probabilities of each example ``[n, classes]`` by a fit without its fold; with one fold, by a fit with all."""
-    if len(np.unique(fold)) < 2:
-        return fit_kernel_ridge(inputs, classes, count).log_probabilities(inputs)
-    mean, scale = _standard(inputs)
-    features, found = _features((inputs - mean) * scale), np.zeros((len(classes), count))
+def held_out_kernel(blocks: Blocks, classes: NDArray[np.intp], fold: NDArray[np.intp], count: int) -> Matrix:
+    """Log-probabilities of each example ``[n, classes]`` by a fit without its fold; with one fold, by a fit with all.
+
+    Only mean and scale of the inputs are those of all: the features need then be computed once.
+    """
+    _, _, features = _standard(blocks)
+    found = np.zeros((len(classes), count))
     for one in np.unique(fold):
-        weights, bias = _solved(features[fold != one], classes[fold != one], count)
-        found[fold == one] = _log_shares(features[fold == one] @ weights + bias)
+        own = fold == one
+        rest = own if own.all() else ~own
+        weights, bias = _solved(features[rest], classes[rest], count)
+        found[own] = _log_shares(features[own] @ weights + bias)
     return found
 
 

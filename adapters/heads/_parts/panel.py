@@ -1,4 +1,4 @@
-"""A panel of small linear experts that judges segments: each reads one state, or the spectrum, in one way; they vote.
+"""A panel of small experts that judges segments: each reads one state, or the spectrum, in one way; they vote.
 
 What is trained by gradient on a few hundred notes of one session learns the session. Here nothing is: every expert is a
 discriminant with a strongly shrunk covariance (:mod:`discriminant`), in closed form, and the vote is the mean of their
@@ -61,6 +61,8 @@ KERNEL: Expert = ("all", "kernel")
 """The one that reads what all others do."""
 Segment = dict[Expert, NDArray[np.float32]]
 """What each expert reads of a segment."""
+Judged = dict[Expert, NDArray[np.float64]]
+"""Log-probabilities by those who judge, ``[n, classes]``."""
 
 
 class Panel(nn.Module):
@@ -154,28 +156,35 @@ class Panel(nn.Module):
         grouped = all(groups) and len(set(groups)) > 1
         fold = folds(groups if grouped else recordings)
         inputs = {expert: np.stack([segment[expert] for segment in segments]) for expert in self._all(KINDS)}
-        judged = {expert: held_out(values, classes, fold, self.classes, SHRINKAGE) for expert, values in inputs.items()}
-        scores = {kind: self._score(judged, (kind,), classes) for kind in KINDS}
-        kinds = KINDS if 1 - scores["course"] <= HELPS * (1 - scores["beginning"]) else KINDS[:1]
-        shrinkage = SHRINKAGE
+
+        def held(shrinkage: float, kinds: Sequence[Kind]) -> Judged:
+            return {one: held_out(inputs[one], classes, fold, self.classes, shrinkage) for one in self._all(kinds)}
+
+        def errors(votes: NDArray[np.float64]) -> float:
+            return 1 - macro_f1(classes, votes.argmax(axis=1), self.classes)
+
+        judged, shrinkage = held(SHRINKAGE, KINDS), SHRINKAGE
+        beginning, course = (errors(np.mean([judged[str(layer), kind] for layer in self.layers], axis=0)) for kind in KINDS)
+        kinds = KINDS if _helps(course, beginning) else KINDS[:1]
+        judged = {expert: judged[expert] for expert in self._all(kinds)}
         if grouped:
-            tried = {value: self._held_out_score(inputs, classes, fold, kinds, value) for value in SHRINKAGES}
-            shrinkage = max(value for value, score in tried.items() if score >= max(tried.values()) - WITHIN)
+            tried = {value: held(value, kinds) for value in SHRINKAGES}
+            left = {value: errors(self._vote(own)) for value, own in tried.items()}
+            shrinkage = max(value for value, share in left.items() if share <= min(left.values()) + WITHIN)
+            judged = tried[shrinkage]
         for tensor in self._tensors.values():
             tensor.zero_()
         for expert in self._all(kinds):
             self._store(expert, Scatter(inputs[expert], classes, self.classes).discriminant(shrinkage))
-        judged = {expert: judged[expert] for expert in self._all(kinds)}
-        every = np.hstack([inputs[expert] for expert in self._all(KINDS)])
+        every = [inputs[expert] for expert in self._all(KINDS)]
         kernel = held_out_kernel(every, classes, fold, self.classes)
-        errors = [1 - macro_f1(classes, own.argmax(axis=1), self.classes) for own in (kernel, self._vote(judged))]
-        if helps := errors[0] <= HELPS * errors[1]:
+        if helps := _helps(errors(kernel), errors(self._vote(judged))):
             self._store(KERNEL, fit_kernel_ridge(every, classes, self.classes))
             judged[KERNEL] = kernel
         votes = self._vote(judged)
         self.statistics = {
             "kinds": list(kinds),
-            "kernel": bool(helps),
+            "kernel": helps,
             "shrinkage": shrinkage,
             "temperature": likeliest_temperature(votes, classes),
         }
@@ -215,7 +224,7 @@ class Panel(nn.Module):
         }
         judged = {expert: log_probabilities(own) for expert, own in logits.items()}
         if self.statistics.get("kernel"):
-            every = np.hstack([np.stack([segment[expert] for segment in segments]) for expert in self._all(KINDS)])
+            every = np.stack([np.concatenate([segment[expert] for expert in self._all(KINDS)]) for segment in segments])
             judged[KERNEL] = KernelRidge(*self._stored(KERNEL)).log_probabilities(every)
         votes = self._vote(judged)
         if known is not None:
@@ -256,7 +265,7 @@ class Panel(nn.Module):
         """What the distances are measured in: the deepest state, and the spectrum."""
         return {"beginning": (str(self.layers[-1]), "beginning"), "spectrum": (SPECTRUM, "spectrum")}
 
-    def _vote(self, judged: Mapping[Expert, NDArray[np.float64]]) -> NDArray[np.float64]:
+    def _vote(self, judged: Judged) -> NDArray[np.float64]:
         """The mean over the linear experts on states, and the one on the spectrum; what is not linear counts as both."""
         states = [own for (source, _), own in judged.items() if source not in (SPECTRUM, KERNEL[0])]
         voices = [np.mean(states, axis=0), judged[SPECTRUM, "spectrum"]]
@@ -264,22 +273,6 @@ class Panel(nn.Module):
             voices.append(2 * judged[KERNEL])
         found: NDArray[np.float64] = np.sum(voices, axis=0)
         return found
-
-    def _score(self, judged: Mapping[Expert, NDArray[np.float64]], kinds: Sequence[Kind], classes: NDArray[np.intp]) -> float:
-        """Of the experts on states alone."""
-        votes = np.mean([judged[str(layer), kind] for kind in kinds for layer in self.layers], axis=0)
-        return macro_f1(classes, votes.argmax(axis=1), self.classes)
-
-    def _held_out_score(
-        self,
-        inputs: Mapping[Expert, NDArray[np.float32]],
-        classes: NDArray[np.intp],
-        fold: NDArray[np.intp],
-        kinds: Sequence[Kind],
-        shrinkage: float,
-    ) -> float:
-        judged = {expert: held_out(inputs[expert], classes, fold, self.classes, shrinkage) for expert in self._all(kinds)}
-        return macro_f1(classes, self._vote(judged).argmax(axis=1), self.classes)
 
     def _store(self, expert: Expert, found: Discriminant | KernelRidge) -> None:
         for name in ("mean", "scale", "weights", "bias"):
@@ -292,3 +285,8 @@ class Panel(nn.Module):
         return [
             self._tensors["_".join((*expert, name))].double().cpu().numpy() for name in ("mean", "scale", "weights", "bias")
         ]
+
+
+def _helps(errors: float, otherwise: float) -> bool:
+    """Whether so many errors are few enough beside those that there are otherwise; where there are none, nothing helps."""
+    return otherwise > 0 and errors <= HELPS * otherwise
