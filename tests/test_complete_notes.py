@@ -219,8 +219,10 @@ def test_matches_never_cross_recordings() -> None:
 def test_nothing_has_the_same_scores_and_all_are_0() -> None:
     nothing, some = (note_scores(layers, layers, LABELS, pitched=True) for layers in ([], [Layer((NOTE,))]))
     assert nothing.keys() == some.keys()
-    assert {value for name, value in nothing.items() if name != "parts"} == {0.0}
-    assert {value for name, value in some.items() if name != "parts"} == {1.0}
+    tables = ("parts", "calibration")
+    assert {value for name, value in nothing.items() if name not in tables} == {0.0}
+    assert {value for name, value in some.items() if name not in tables} == {1.0}
+    assert nothing["calibration"] == some["calibration"] == {"ece": None, "bins": []}, "no confidence is stated"
     assert json.loads(json.dumps(some)) == some
 
 
